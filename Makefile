@@ -1,0 +1,23 @@
+# make demo   the six steps on drawn figures, everything under demo/
+# make test   the tests
+# Both create .venv with the requirements the first time.
+PYTHON ?= python3
+RUN = .venv/bin/python
+
+.PHONY: demo test clean
+
+demo: .venv/installed
+	$(RUN) demo.py
+
+test: .venv/installed
+	$(RUN) -m ruff check .
+	$(RUN) -m pytest
+
+.venv/installed: requirements.txt requirements-dev.txt
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed; try: make PYTHON=python3.12')"
+	$(PYTHON) -m venv .venv
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+clean:
+	rm -rf .venv demo
