@@ -1,0 +1,16 @@
+"""Figures that every test shares, drawn once a run."""
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+
+@pytest.fixture(scope="session")
+def raw_dir(tmp_path_factory):
+    """A raw folder as the user keeps it, with 40 drawn figures in place of LSP: 30 to train on, 10 to test."""
+    import demo_data
+    folder = tmp_path_factory.mktemp("raw")
+    demo_data.write_figures(folder / "lsp_dataset", count=40, seed=7, workers=1)
+    return folder
