@@ -1,0 +1,52 @@
+"""Random windows, mirrored labels and colour for a whole batch at a time, on the device.
+
+Randomness comes from the torch.Generator passed in, which lives on the device of the batch.
+"""
+import torch
+
+from .crops import make_windows
+
+
+def uniform(count, low, high, generator):
+    """(count,) float32 between low and high, on the generator's device."""
+    return torch.rand(count, device=generator.device, generator=generator) * (high - low) + low
+
+
+def random_windows(count, crop_size, context, generator, rotation=0.0, scale=(1.0, 1.0), shift=0.0, flip=0.0):
+    """Windows that differ from the box by a random turn, scale, shift and mirroring.
+
+    rotation  largest turn either way, degrees
+    scale     least and largest side, in box sides; drawn evenly in its logarithm
+    shift     largest move along x and y, in box sides
+    flip      probability of mirroring
+    Returns   windows (count, 2, 3) and flipped (count,) bool
+    """
+    box = crop_size / context
+    low, high = torch.tensor(scale).log().tolist()
+    sides = box * uniform(count, low, high, generator).exp()
+    centres = (crop_size - 1) / 2 + box * uniform((count, 2), -shift, shift, generator)
+    flipped = uniform(count, 0, 1, generator) < flip
+    return make_windows(centres, sides, uniform(count, -rotation, rotation, generator), flipped), flipped
+
+
+def mirror_joints(joints, flipped, mirror):
+    """Exchange left and right labels in flipped rows; the coordinates are the window's business.
+
+    joints (B, J, 2), flipped (B,) bool, mirror: index of each joint's partner. Returns (B, J, 2).
+    """
+    return torch.where(flipped[:, None, None], joints[:, list(mirror)], joints)
+
+
+def jitter_colour(images, generator, strength):
+    """Change brightness, contrast and each channel's gain at random, per image.
+
+    images    (B, 3, H, W) float32, normalised
+    strength  0 = none; 0.4 = contrast and channel gains within 0.6 ... 1.4, brightness within 0.4 standard deviations
+    Returns   images of the same shape
+    """
+    if not strength:
+        return images
+    count = len(images)
+    gains = uniform((count, 1, 1, 1), 1 - strength, 1 + strength, generator) \
+        * uniform((count, 3, 1, 1), 1 - strength / 2, 1 + strength / 2, generator)
+    return images * gains + uniform((count, 3, 1, 1), -strength, strength, generator)

@@ -1,0 +1,117 @@
+"""Windows, their maps, and the pixels that travel through them."""
+import math
+
+import pytest
+import torch
+
+from deeppose.augment import jitter_colour, mirror_joints, random_windows
+from deeppose.crops import MEAN, STD, box_windows, make_windows, oversampling_for, sample_windows, to_crop, to_window
+from deeppose.skeletons import LSP
+
+STRONG = {"rotation": 180.0, "scale": (0.6, 1.5), "shift": 0.2, "flip": 0.5}
+
+
+def blobs(centres, size, sigma):
+    """uint8 crops (B, size, size, 3), each with one Gaussian blob on black."""
+    ticks = torch.arange(size, dtype=torch.float32)
+    squared = (ticks[None, :, None] - centres[:, 1, None, None]) ** 2 + (ticks - centres[:, 0, None, None]) ** 2
+    return (255 * torch.exp(-squared / (2 * sigma**2))).round().to(torch.uint8)[..., None].repeat(1, 1, 1, 3)
+
+
+def test_blob_travels_with_its_label_through_a_thousand_random_maps():
+    generator = torch.Generator().manual_seed(0)
+    count, crop, out = 1000, 96, 64
+    windows, flipped = random_windows(count, crop, 1.5, generator, **STRONG)
+    assert 400 < flipped.sum() < 600
+    inside = to_crop(torch.rand(count, 1, 2, generator=generator) * 0.4 - 0.2, windows)[:, 0]  # crop pixels
+    keep = ((inside > 15) & (inside < crop - 16)).all(1)
+    assert keep.sum() > 900
+    seen = sample_windows(blobs(inside, crop, 3.0), windows, out)
+    black = torch.tensor([(0 - m) / s for m, s in zip(MEAN, STD)])
+    beyond = sample_windows(torch.zeros(count, crop, crop, 3, dtype=torch.uint8), windows, out)
+    assert torch.allclose(beyond.amin((2, 3)), black.expand(count, 3), atol=1e-5)
+    light = (seen - beyond).mean(1)  # what the blob adds, (B, out, out)
+    ticks = torch.arange(out, dtype=torch.float32)
+    total = light.sum((1, 2))
+    found = torch.stack([(light.sum(1) * ticks).sum(1), (light.sum(2) * ticks).sum(1)], 1) / total[:, None]
+    expected = (to_window(inside[:, None], windows)[:, 0] + 0.5) * out - 0.5
+    visible = keep & ((expected > 14) & (expected < out - 15)).all(1)
+    assert visible.sum() > 500
+    assert (found - expected)[visible].norm(dim=1).max() < 0.1  # output pixels
+
+
+def test_maps_and_inverses_cancel():
+    generator = torch.Generator().manual_seed(1)
+    windows, _ = random_windows(200, 96, 1.5, generator, **STRONG)
+    joints = torch.rand(200, 14, 2, generator=generator) * 96
+    joints[3, 5] = torch.nan
+    back = to_crop(to_window(joints, windows), windows)
+    assert torch.allclose(back, joints, atol=1e-3, equal_nan=True)
+    assert back.isnan().sum() == 2
+
+
+def test_box_spans_half_to_half():
+    windows = box_windows(2, 96, 1.5)
+    corners = torch.tensor([[[-0.5, -0.5], [0.5, 0.5], [0.0, 0.0]]]).repeat(2, 1, 1)
+    assert torch.allclose(to_crop(corners, windows)[0], torch.tensor([[15.5, 15.5], [79.5, 79.5], [47.5, 47.5]]))
+
+
+def test_a_flip_is_width_minus_one_minus_x_and_twice_the_identity():
+    crops = torch.randint(0, 256, (1, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
+    whole, side = torch.full((1, 2), 15.5), torch.tensor([32.0])
+    straight = sample_windows(crops, make_windows(whole, side), 32)
+    window = make_windows(whole, side, flipped=torch.tensor([True]))
+    assert torch.allclose(sample_windows(crops, window, 32), straight.flip(3), atol=1e-4)
+    joints = torch.rand(1, 14, 2) * 31
+    mirrored = (to_window(joints, window) + 0.5) * 32 - 0.5
+    assert torch.allclose(mirrored[..., 0], 31 - joints[..., 0], atol=1e-4)
+    flipped = torch.tensor([True])
+    assert torch.equal(mirror_joints(mirror_joints(joints, flipped, LSP.mirror), flipped, LSP.mirror), joints)
+    assert torch.equal(mirror_joints(joints, flipped, LSP.mirror)[0, 0], joints[0, LSP.index("l_ankle")])
+
+
+def test_a_quarter_turn_moves_right_to_where_it_should_be():
+    window = make_windows(torch.tensor([[50.0, 50.0]]), torch.tensor([20.0]), degrees=torch.tensor([90.0]))
+    # the window is turned clockwise: its own right looks down in the crop
+    assert torch.allclose(to_crop(torch.tensor([[[0.5, 0.0]]]), window), torch.tensor([[[50.0, 60.0]]]), atol=1e-5)
+
+
+def test_beyond_the_crop_is_the_mean_colour():
+    crops = torch.full((1, 20, 20, 3), 255, dtype=torch.uint8)
+    seen = sample_windows(crops, make_windows(torch.tensor([[100.0, 100.0]]), torch.tensor([20.0])), 8)
+    assert torch.equal(seen, torch.zeros(1, 3, 8, 8))
+
+
+def test_oversampling_averages_what_a_single_sample_would_miss():
+    stripes = torch.zeros(1, 64, 64, 3, dtype=torch.uint8)
+    stripes[:, :, ::2] = 255
+    windows = make_windows(torch.full((1, 2), 31.5), torch.tensor([64.0]))
+    assert oversampling_for(64, 16) == 4
+    grey = sample_windows(stripes, windows, 16, oversampling_for(64, 16)) * torch.tensor(STD)[:, None, None] \
+        + torch.tensor(MEAN)[:, None, None]
+    assert (grey - 0.5).abs().max() < 0.01
+
+
+def test_random_windows_keep_to_their_limits_and_each_knob_matters():
+    def draw(**knobs):
+        return random_windows(500, 96, 1.5, torch.Generator().manual_seed(3), **knobs)
+
+    plain, flipped = draw()
+    assert torch.allclose(plain, box_windows(500, 96, 1.5), atol=1e-4) and not flipped.any()
+    scaled, _ = draw(scale=(0.5, 2.0))
+    sides = scaled[:, :, 0].norm(dim=1)
+    assert 32 <= sides.min() < 36 and 120 < sides.max() <= 128.1
+    shifted, _ = draw(shift=0.25)
+    assert 15 < (shifted[:, :, 2] - 47.5).abs().max() <= 16
+    turned, _ = draw(rotation=40.0)
+    angles = torch.rad2deg(torch.atan2(turned[:, 1, 0], turned[:, 0, 0]))
+    assert 38 < angles.abs().max() <= 40.001
+    assert draw(flip=1.0)[1].all()
+    assert torch.linalg.det(draw(flip=1.0)[0][:, :, :2]).max() < 0
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.3])
+def test_colour_changes_with_its_strength_only(strength):
+    images = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(4))
+    changed = jitter_colour(images, torch.Generator().manual_seed(5), strength)
+    assert math.isclose((changed - images).abs().max(), 0) == (strength == 0)
