@@ -1,0 +1,65 @@
+"""Stages 2 and later: an AlexNet that regresses the displacement from a window's centre to the true joint."""
+from torch import nn
+
+from deeppose.losses import masked_loss
+
+SMALLEST_CROP = 67  # pixels; below it the third pooling has nothing left to pool
+
+
+class CascadeNet(nn.Module):
+    """AlexNet (Krizhevsky et al. 2012) without its grouped convolutions, as DeepPose, sec. 3.1, draws it.
+
+    crop_size  pixels along the square input's side (the paper's figure: 220; AlexNet fits 227)
+    width      factor on the channels of every convolution and fully connected layer
+    dropout    share dropped after each fully connected layer, in training only
+    outputs    displacements given out: 1, or one for each joint where all joints share the network
+    loss       mse | smooth_l1
+    """
+
+    def __init__(self, crop_size=227, width=1.0, dropout=0.6, outputs=1, loss="mse"):
+        super().__init__()
+        if crop_size < SMALLEST_CROP:
+            raise ValueError(f"crop_size {crop_size} is below AlexNet's smallest, {SMALLEST_CROP}")
+        self.arguments = {"crop_size": crop_size, "width": width, "dropout": dropout, "outputs": outputs, "loss": loss}
+        self.loss_name = loss
+        c1, c2, c3, c4, c5, fc = (max(1, round(n * width)) for n in (96, 256, 384, 384, 256, 4096))
+        # the paper's k, n, alpha, beta; torch divides alpha by n
+        norm = {"size": 5, "alpha": 5e-4, "beta": 0.75, "k": 2.0}
+        self.features = nn.Sequential(
+            nn.Conv2d(3, c1, 11, stride=4), nn.ReLU(inplace=True), nn.LocalResponseNorm(**norm), nn.MaxPool2d(3, 2),
+            nn.Conv2d(c1, c2, 5, padding=2), nn.ReLU(inplace=True), nn.LocalResponseNorm(**norm), nn.MaxPool2d(3, 2),
+            nn.Conv2d(c2, c3, 3, padding=1), nn.ReLU(inplace=True),
+            nn.Conv2d(c3, c4, 3, padding=1), nn.ReLU(inplace=True),
+            nn.Conv2d(c4, c5, 3, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2))
+        side = crop_size
+        for kernel, stride, padding in ((11, 4, 0), (3, 2, 0), (5, 1, 2), (3, 2, 0), (3, 2, 0)):
+            side = (side + 2 * padding - kernel) // stride + 1
+        self.regressor = nn.Sequential(
+            nn.Linear(c5 * side * side, fc), nn.ReLU(inplace=True), nn.Dropout(dropout),
+            nn.Linear(fc, fc), nn.ReLU(inplace=True), nn.Dropout(dropout),
+            nn.Linear(fc, 2 * outputs))
+        for layer in self.modules():
+            if isinstance(layer, (nn.Conv2d, nn.Linear)):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                nn.init.zeros_(layer.bias)
+        # An untrained stage leaves the pose where it is.
+        nn.init.zeros_(self.regressor[-1].weight)
+
+    def forward(self, crops):
+        """crops (B, 3, S, S) normalised -> displacements (B, outputs, 2), window sides."""
+        return self.regressor(self.features(crops).flatten(1)).float().unflatten(1, (-1, 2))
+
+    def loss(self, output, displacements):
+        """output and displacements (B, outputs, 2); NaN adds nothing. Returns a scalar."""
+        return masked_loss(output, displacements, self.loss_name)
+
+    def joints(self, output):
+        """Returns joints in their windows' frame (B, outputs, 2), which displacements are; no confidence: None."""
+        return output, None
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint):
+        """The network of a cascade checkpoint (a dictionary as train_stage2.py saves it), in evaluation mode."""
+        model = cls(**checkpoint["network"])
+        model.load_state_dict(checkpoint["weights"])
+        return model.eval()

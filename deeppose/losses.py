@@ -1,0 +1,22 @@
+"""Regression losses that skip joints without a label."""
+import torch.nn.functional as F
+
+SMOOTH_L1_BETA = 0.02  # window sides; errors below it count squared, above it linearly
+
+
+def masked_loss(output, target, name):
+    """Mean loss over the annotated coordinates.
+
+    output, target  (..., 2) float32, window frame; NaN target = not annotated
+    name            mse | smooth_l1
+    Returns         scalar; 0, with zero gradient, where nothing is annotated
+    """
+    known = ~target.isnan()
+    target = target.where(known, output.detach())  # a difference of exactly 0 where nothing is known
+    if name == "mse":
+        each = F.mse_loss(output, target, reduction="none")
+    elif name == "smooth_l1":
+        each = F.smooth_l1_loss(output, target, reduction="none", beta=SMOOTH_L1_BETA)
+    else:
+        raise ValueError(f"no loss named {name!r}")
+    return each.sum() / known.sum().clamp(min=1)

@@ -1,0 +1,108 @@
+"""The two networks, their loss, their initial weights."""
+from urllib.error import URLError
+
+import pytest
+import torch
+import torchvision
+
+from cascade_net import CascadeNet
+from deeppose.errors import UserError
+from deeppose.losses import masked_loss
+from resnet_stage1 import ResNetRegressor, load_backbone, resnets
+
+
+@pytest.mark.parametrize("loss", ["mse", "smooth_l1"])
+def test_missing_joints_add_nothing_to_loss_or_gradient(loss):
+    target = torch.rand(5, 14, 2)
+    output = torch.rand(5, 14, 2, requires_grad=True)
+    full = masked_loss(output[:, :6], target[:, :6], loss)
+    target[:, 6:] = torch.nan
+    masked = masked_loss(output, target, loss)
+    assert torch.allclose(masked, full)
+    masked.backward()
+    assert output.grad.isfinite().all() and not output.grad[:, 6:].any() and output.grad[:, :6].any()
+    nothing = masked_loss(output, torch.full_like(target, torch.nan), loss)
+    assert nothing == 0 and nothing.requires_grad
+
+
+def test_losses_by_hand():
+    output, target = torch.tensor([[[0.1, 0.0]]]), torch.zeros(1, 1, 2)
+    assert masked_loss(output, target, "mse").item() == pytest.approx(0.005)
+    assert masked_loss(output, target, "smooth_l1").item() == pytest.approx((0.1 - 0.01) / 2)  # beta 0.02
+
+
+@pytest.mark.parametrize("model, side", [(ResNetRegressor("resnet18"), 64), (CascadeNet(67, 0.1), 67)])
+def test_dropout_is_off_in_evaluation_and_on_in_training(model, side):
+    for parameter in model.parameters():  # the cascade's last layer starts at zero, which would hide dropout
+        torch.nn.init.normal_(parameter, std=0.05) if parameter.ndim > 1 else None
+    images = torch.randn(4, 3, side, side)
+    model.train()
+    assert not torch.equal(model(images), model(images))
+    model.eval()
+    with torch.inference_mode():
+        assert torch.equal(model(images), model(images))
+
+
+def test_cascade_has_the_papers_layers():
+    model = CascadeNet()
+    convolutions = [m for m in model.features if isinstance(m, torch.nn.Conv2d)]
+    assert [(c.out_channels, c.kernel_size[0], c.stride[0]) for c in convolutions] == \
+        [(96, 11, 4), (256, 5, 1), (384, 3, 1), (384, 3, 1), (256, 3, 1)]
+    assert [m.out_features for m in model.regressor if isinstance(m, torch.nn.Linear)] == [4096, 4096, 2]
+    assert sum(isinstance(m, torch.nn.LocalResponseNorm) for m in model.features) == 2
+    assert [m.p for m in model.regressor if isinstance(m, torch.nn.Dropout)] == [0.6, 0.6]
+
+
+def test_cascade_width_and_size_change_the_network_and_an_untrained_one_moves_nothing():
+    small = CascadeNet(67, 0.25, outputs=14)
+    assert small.features[0].out_channels == 24 and small.regressor[0].out_features == 1024
+    assert torch.equal(small.eval()(torch.randn(2, 3, 67, 67)), torch.zeros(2, 14, 2))
+    with pytest.raises(ValueError, match="below AlexNet's smallest"):
+        CascadeNet(66)
+
+
+def test_torchvisions_resnets_are_offered_and_others_refused():
+    assert {"resnet18", "resnet34", "resnet50"} <= set(resnets())
+    assert "vgg16" not in resnets()
+    with pytest.raises(UserError, match="no ResNet named 'resnet19'.*resnet18"):
+        ResNetRegressor("resnet19")
+
+
+def test_initial_weights_from_a_file(tmp_path):
+    source = torchvision.models.resnet18(weights=None)
+    torch.save(source.state_dict(), tmp_path / "resnet18.pth")
+    model = ResNetRegressor("resnet18")
+    head = model.backbone.fc[1].weight.clone()
+    load_backbone(model, str(tmp_path / "resnet18.pth"))
+    assert torch.equal(model.backbone.layer4[1].conv2.weight, source.layer4[1].conv2.weight)
+    assert torch.equal(model.backbone.fc[1].weight, head)
+    with pytest.raises(UserError, match="does not fit resnet34"):
+        load_backbone(ResNetRegressor("resnet34"), str(tmp_path / "resnet18.pth"))
+    with pytest.raises(UserError, match="not found"):
+        load_backbone(model, str(tmp_path / "absent.pth"))
+    (tmp_path / "text.pth").write_text("no weights")
+    with pytest.raises(UserError, match="is not a file of weights"):
+        load_backbone(model, str(tmp_path / "text.pth"))
+
+
+def test_imagenet_weights_come_through_torchvisions_own_api(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.hub._hub_dir", str(tmp_path))  # torch's cache, filled by hand
+    source = torchvision.models.resnet18(weights=None)
+    (tmp_path / "checkpoints").mkdir()
+    weights = torchvision.models.get_model_weights("resnet18").DEFAULT
+    torch.save(source.state_dict(), tmp_path / "checkpoints" / weights.url.rsplit("/", 1)[-1])
+    model = ResNetRegressor("resnet18")
+    load_backbone(model, "imagenet")
+    assert torch.equal(model.backbone.conv1.weight, source.conv1.weight)
+
+
+def test_without_a_network_the_error_names_the_choices(tmp_path, monkeypatch):
+    def no_network(*arguments, **keywords):
+        raise URLError("no route to host")
+
+    monkeypatch.setattr("torch.hub._hub_dir", str(tmp_path))
+    monkeypatch.setattr("torch.hub.download_url_to_file", no_network)
+    with pytest.raises(UserError) as error:
+        load_backbone(ResNetRegressor("resnet18"), "imagenet")
+    for part in ("no route to host", "resnet18-", str(tmp_path), "--weights FILE", "--weights none"):
+        assert part in str(error.value)
