@@ -1,0 +1,60 @@
+"""One split of the prepared data, ready for a device."""
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from . import arrays
+from .errors import UserError
+from .skeletons import SKELETONS, Skeleton
+
+
+@dataclass
+class Persons:
+    """crops       (N, S, S, 3) uint8 RGB: on a GPU resident there, on a CPU mapped from the file
+    joints_px   (N, J, 2) float32 on the same device, crop pixels, NaN = not annotated
+    head_sizes  (N,) float32 numpy, crop pixels
+    held_out    (N,) bool numpy, the validation persons (all False in the test split)
+    sources     (N,) str numpy, the data set that each row comes from
+    dataset     dataset.json
+    """
+    crops: torch.Tensor
+    joints_px: torch.Tensor
+    head_sizes: np.ndarray
+    held_out: np.ndarray
+    sources: np.ndarray
+    skeleton: Skeleton
+    context: float
+    dataset: dict
+
+    @property
+    def crop_size(self):
+        return self.crops.shape[1]
+
+    @property
+    def box_side(self):
+        """Side of the box, crop pixels."""
+        return self.crop_size / self.context
+
+    @property
+    def truth(self):
+        """joints_px as numpy."""
+        return self.joints_px.cpu().numpy()
+
+
+def load_persons(data_dir, split, device):
+    """Read split "train" (training and validation persons) or "test". Raises UserError where step 1 has not run."""
+    folder = Path(data_dir)
+    dataset = arrays.load_json(folder / "dataset.json", arrays.PREPARE)
+    skeleton = SKELETONS[dataset["dataset"]]
+    crops = arrays.load(folder / f"{split}_images.npy", mmap=True)
+    labels = arrays.load(folder / f"{split}_labels.npy")
+    head_sizes = arrays.load(folder / f"{split}_head_sizes.npy")
+    held_out = arrays.load(folder / "train_split.npy") == 1 if split == "train" else np.zeros(len(crops), bool)
+    sources = np.array(dataset[split]["source"])
+    counts = {len(a) for a in (crops, labels, head_sizes, held_out, sources)}
+    if len(counts) > 1 or labels.shape[1] != len(skeleton.joints):
+        raise UserError(f"the {split} arrays in {folder.resolve()} do not belong together; run again: {arrays.PREPARE}")
+    return Persons(torch.from_numpy(crops).to(device), torch.from_numpy(labels).to(device), head_sizes, held_out,
+                   sources, skeleton, dataset["context"], dataset)

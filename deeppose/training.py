@@ -1,0 +1,196 @@
+"""What the two training scripts share: batches, one epoch, optimisers, schedules, checkpoints, resume, the log."""
+import csv
+import math
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from .arrays import whole
+from .errors import UserError
+
+FINITE_CHECK_EVERY = 50  # batches; reading a loss stalls a GPU
+
+
+def choose_device(name):
+    """"auto" takes CUDA, else Apple's GPU, else the CPU; else torch's own names (cuda:1, cpu). Raises UserError."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device {name!r} can't be used ({str(error).splitlines()[0]}); "
+                        "--device auto takes what is there") from None
+    return device
+
+
+def index_batches(rows, batch_size, generator):
+    """Shuffle rows (first dimension) into batches of nearly equal size, none above batch_size: none weighs more."""
+    order = rows[torch.randperm(len(rows), generator=generator, device=generator.device)]
+    return order.tensor_split(math.ceil(len(rows) / batch_size))
+
+
+def make_optimiser(name, parameters, learning_rate, weight_decay=0.0, momentum=0.9, initial_accumulator=0.1):
+    """adagrad | adam | adamw | sgd from torch.optim; momentum is SGD's, initial_accumulator Adagrad's."""
+    shared = {"lr": learning_rate, "weight_decay": weight_decay}
+    if name == "adagrad":
+        return torch.optim.Adagrad(parameters, initial_accumulator_value=initial_accumulator, **shared)
+    if name == "sgd":
+        return torch.optim.SGD(parameters, momentum=momentum, **shared)
+    return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[name](parameters, **shared)
+
+
+def learning_rate_at(epoch, epochs, base, schedule="constant", warmup_epochs=0.0, milestones=(), factor=0.1):
+    """The step size at a fractional epoch, a function of nothing else, so that resuming needs no schedule state.
+
+    Linear from 0 over warmup_epochs; then constant; or half a cosine to 0 at `epochs`; or times `factor` after each
+    of `milestones` (in epochs).
+    """
+    rate = base * min(1.0, epoch / warmup_epochs) if warmup_epochs else base
+    if schedule == "cosine":
+        progress = max(0.0, epoch - warmup_epochs) / max(epochs - warmup_epochs, 1e-9)
+        return rate * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+    if schedule == "step":
+        return rate * factor ** sum(epoch >= m for m in milestones)
+    return rate
+
+
+def moving_average(model, decay):
+    """An exponential moving average of the model's weights and buffers; None where decay is 0."""
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True) if decay else None
+
+
+def train_one_epoch(model, batches, count, optimiser, learning_rate, epoch, average=None, clip=None, mixed=False):
+    """One pass over `batches`.
+
+    batches        iterable of (images, target) on the model's device
+    count          number of batches
+    learning_rate  function: fractional epoch -> step size
+    average        AveragedModel or None
+    clip           largest gradient norm or None
+    mixed          bfloat16 autocast, on CUDA only
+    Returns        mean loss over persons, persons seen
+    Raises         UserError on a non-finite loss, naming epoch, batch and learning rate
+    """
+    model.train()
+    device = next(model.parameters()).device
+    mixed = mixed and device.type == "cuda"
+    losses, sizes = [], []
+    for batch, (images, target) in enumerate(tqdm(batches, total=count, desc=f"epoch {epoch + 1}", leave=False,
+                                                  disable=None, unit="batch")):
+        rate = learning_rate(epoch + batch / count)
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
+            output = model(images)
+        loss = model.loss(output, target)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        if clip:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+        optimiser.step()
+        if average:
+            average.update_parameters(model)
+        losses.append(loss.detach())
+        sizes.append(len(images))
+        if device.type == "cpu" or (batch + 1) % FINITE_CHECK_EVERY == 0 or batch + 1 == count:
+            _stop_unless_finite(losses, epoch, rate)
+    losses, sizes = torch.stack(losses), torch.tensor(sizes, device=device)
+    return ((losses * sizes).sum() / sizes.sum()).item(), int(sizes.sum())
+
+
+def _stop_unless_finite(losses, epoch, rate):
+    recent = torch.stack(losses[-FINITE_CHECK_EVERY:])
+    if not recent.isfinite().all():
+        batch = len(losses) - len(recent) + int((~recent.isfinite()).nonzero()[0]) + 1
+        raise UserError(f"the loss is {recent[~recent.isfinite()][0].item()} in epoch {epoch + 1}, batch {batch}, at "
+                        f"learning rate {rate:.3g}; try a smaller --learning-rate or --clip 1")
+
+
+def save_checkpoint(path, content):
+    """Write a dictionary of tensors, numbers and strings, whole or not at all."""
+    with whole(path) as temporary:
+        torch.save(content, temporary)
+
+
+def load_checkpoint(path, made_by, device="cpu"):
+    """Read a checkpoint; raises UserError where it is missing or broken, naming the command that makes it."""
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"{Path(path).resolve()} not found; run: {made_by}") from None
+    except Exception as error:  # torch raises many kinds for a broken file
+        raise UserError(f"{Path(path).resolve()} can't be read ({str(error).splitlines()[0]}); "
+                        f"run again: {made_by}") from None
+
+
+def plain_settings(settings):
+    """A Namespace as a dictionary that a checkpoint may hold."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(settings).items()}
+
+
+def resume_state(model, optimiser, average, generator, **more):
+    """Everything that decides how training goes on: weights, optimiser, average and every generator."""
+    return {"model": model.state_dict(), "optimiser": optimiser.state_dict(),
+            "average": average.state_dict() if average else None,
+            "generator": generator.get_state(), "torch_generator": torch.get_rng_state(),
+            "cuda_generators": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [], **more}
+
+
+def restore(state, model, optimiser, average, generator):
+    """Put a `resume_state` back."""
+    model.load_state_dict(state["model"])
+    optimiser.load_state_dict(state["optimiser"])
+    if average:
+        average.load_state_dict(state["average"])
+    generator.set_state(state["generator"].cpu())
+    torch.set_rng_state(state["torch_generator"].cpu())
+    if state["cuda_generators"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda_generators"]])
+
+
+def changed_settings(old, new, ignore=()):
+    """Text of the settings that differ between two dictionaries, e.g. "epochs 5 -> 10"; empty if none does."""
+    return ", ".join(f"{name} {old.get(name)} -> {value}" for name, value in new.items()
+                     if name not in ignore and old.get(name) != value)
+
+
+def write_rows(path, rows):
+    """Write a list of dictionaries with the same keys as CSV."""
+    with whole(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def print_row(row):
+    """One greppable line: key value key value ..."""
+    print("  ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
+                    for key, value in row.items()), flush=True)
+
+
+def peak_memory(device):
+    """Peak memory of this process so far, MiB: the GPU's on CUDA, else the host's; NaN where the system can't say."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    try:
+        import resource  # not on Windows
+    except ImportError:
+        return math.nan
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+class Stopwatch:
+    """Seconds since it was made."""
+
+    def __init__(self):
+        self.start = time.perf_counter()
+
+    @property
+    def seconds(self):
+        return time.perf_counter() - self.start
