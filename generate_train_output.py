@@ -1,0 +1,88 @@
+"""Step 4: predict the training persons with a trained stage, and model its errors for the next.
+
+Reads   data/train_*.npy, data/dataset.json, checkpoints/stage1.pt (--stage 2 and later: stage2_*.pt, ... as well)
+Writes  data/train_output.npy  predictions in crop pixels (--stage s: train_output_stage{s}.npy, and so on)
+        data/error_model.npz   errors on the persons not trained on: residuals and Gaussian fit, in person diameters
+        data/deltas.npy        40 draws of it for each joint
+Next    python train_stage2.py
+"""
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from deeppose import arrays
+from deeppose.error_model import DRAWS, ErrorSampler, fit_error_model
+from deeppose.errors import UserError, run
+from deeppose.inference import diameters
+from deeppose.persons import load_persons
+from deeppose.settings import parse_settings
+from deeppose.training import Stopwatch, choose_device
+from trained_stages import load_stages, run_stages
+
+DATA_DIR = "data"               # prepared arrays; the output goes there too
+CHECKPOINT_DIR = "checkpoints"  # weights
+SEED = 0                        # of the draws in deltas.npy
+DEVICE = "auto"                 # auto, cpu, cuda, cuda:1, mps
+STAGE = 1                       # the stage whose output is wanted
+BATCH_SIZE = 64                 # persons a step
+FLIP_TEST = False               # stage 1: average with the mirrored window's prediction, here and in step 6
+ERRORS = "residuals"            # residuals | gaussian: what deltas.npy is drawn from
+
+
+def main(argv=None):
+    settings = parse_settings(globals(), argv)
+    device = choose_device(settings.device)
+    persons = load_persons(settings.data_dir, "train", device)
+    skeleton = persons.skeleton
+    if not persons.held_out.any():
+        raise UserError("there are no validation persons, on whom the errors are measured; run: python lsp_data.py")
+    stages = load_stages(settings.checkpoint_dir, skeleton, persons.dataset["dataset"], device, settings.stage)
+    if settings.stage == 1:
+        flip_test = settings.flip_test
+    else:
+        flip_test = stages[1].flip_test
+        if settings.flip_test and not flip_test:
+            raise UserError("stage 2 was trained without the flip test; it is set at --stage 1")
+
+    watch = Stopwatch()
+    rows = torch.arange(len(persons.crops), device=device)
+    if settings.stage == 1:
+        poses = stages[0].predict(persons, rows, flip_test, settings.batch_size)
+    else:
+        poses = run_stages(stages, persons, rows, settings.batch_size)[-1]
+    predicted, truth = poses.cpu().numpy(), persons.truth
+    print(f"{len(rows)} persons in {watch.seconds:.1f} s, {len(rows) / watch.seconds:.1f} a second on {device}")
+
+    spans = diameters(poses, skeleton.diameter_indices, 0).cpu().numpy()  # crop pixels
+    smallest = 0.5 * float(np.median(spans[~persons.held_out]))
+    spans = spans.clip(min=smallest)
+    model = fit_error_model(predicted[persons.held_out], truth[persons.held_out], spans[persons.held_out],
+                            smallest_diameter=smallest / persons.box_side, flip_test=flip_test,
+                            fingerprint=stages[-1].fingerprint)
+    generator = torch.Generator().manual_seed(settings.seed)
+    joints = torch.arange(len(skeleton.joints)).repeat_interleave(DRAWS)
+    deltas = ErrorSampler(model, settings.errors, "cpu").draw(joints, generator).unflatten(0, (-1, DRAWS))
+
+    folder, suffix = Path(settings.data_dir), arrays.stage_suffix(settings.stage)
+    arrays.save(folder / f"train_output{suffix}.npy", predicted, "train_output")
+    model.save(folder / f"error_model{suffix}.npz")
+    arrays.save(folder / f"deltas{suffix}.npy", deltas.numpy(), "deltas")
+    trained_on = ~persons.held_out
+    print_errors(skeleton, model.residuals, (predicted - truth)[trained_on] / spans[trained_on, None, None])
+    print(f"written: {folder}/train_output{suffix}.npy, error_model{suffix}.npz, deltas{suffix}.npy\n"
+          f"next: python train_stage2.py" + (f" --stage {settings.stage + 1}" if settings.stage > 1 else ""))
+
+
+def print_errors(skeleton, held_out, trained_on):
+    """Mean and standard deviation of each joint's errors, held-out persons beside those trained on."""
+    print("errors, prediction - truth, in diameters of the predicted pose: mean ± standard deviation")
+    print(f"{'':12}{'not trained on: x':>21}{'y':>18}   {'trained on: x':>20}{'y':>18}")
+    for joint, name in enumerate(skeleton.joints):
+        cells = [f"{np.nanmean(e[:, joint, axis]):+8.3f} ± {np.nanstd(e[:, joint, axis]):.3f}"
+                 for e in (held_out, trained_on) for axis in (0, 1)]
+        print(f"{name:12}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, (21, 18, 23, 18))))
+
+
+if __name__ == "__main__":
+    run(main)

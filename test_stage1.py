@@ -1,0 +1,49 @@
+"""Step 3: score stage 1 on the test persons, beside a constant mean pose.
+
+Reads   data/test_*.npy, data/dataset.json, checkpoints/stage1.pt
+Writes  runs/stage1.json             scores in percent, settings, hardware
+        runs/stage1_predictions.npy  crop pixels
+        runs/stage1_pdj.png          PDJ curves
+        runs/stage1.png              best, median and worst persons
+Next    python generate_train_output.py
+"""
+import torch
+
+from deeppose.crops import box_windows, to_window
+from deeppose.errors import run
+from deeppose.persons import load_persons
+from deeppose.settings import parse_settings
+from deeppose.testing import mean_pose, write_test_run
+from deeppose.training import Stopwatch, choose_device
+from trained_stages import load_stage1
+
+DATA_DIR = "data"               # prepared arrays
+CHECKPOINT_DIR = "checkpoints"  # weights
+RUN_DIR = "runs"                # scores and pictures
+SEED = 0                        # recorded only: nothing here is random
+DEVICE = "auto"                 # auto, cpu, cuda, cuda:1, mps
+BATCH_SIZE = 64                 # persons a step
+FLIP_TEST = False               # average with the mirrored window's prediction
+
+
+def main(argv=None):
+    settings = parse_settings(globals(), argv)
+    device = choose_device(settings.device)
+    persons = load_persons(settings.data_dir, "test", device)
+    stage1 = load_stage1(settings.checkpoint_dir, persons.dataset["dataset"], device)
+
+    watch = Stopwatch()
+    rows = torch.arange(len(persons.crops), device=device)
+    poses = stage1.predict(persons, rows, settings.flip_test, settings.batch_size)
+    seconds = watch.seconds
+    windows = box_windows(len(rows), persons.crop_size, persons.context, device)
+    loss = stage1.network.loss(to_window(poses, windows), to_window(persons.joints_px, windows)).item()
+
+    predicted = {"mean pose": mean_pose(settings.data_dir, len(rows)), "stage 1": poses.cpu().numpy()}
+    write_test_run(settings.run_dir, 1, predicted, persons, settings, seconds, loss=loss)
+    print(f"loss {loss:.5f}; {len(rows) / seconds:.1f} persons a second on {device}")
+    print("next: python generate_train_output.py")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,47 @@
+"""Step 6: score every trained stage on the test persons, side by side.
+
+Reads   data/test_*.npy, data/dataset.json, checkpoints/stage1.pt, checkpoints/stage2_*.pt (stage3_*.pt, ...)
+Writes  for the last stage trained, s:
+        runs/stage{s}.json             scores in percent of every stage, gains with intervals, settings, hardware
+        runs/stage{s}_predictions.npy  crop pixels
+        runs/stage{s}_pdj.png          PDJ curves
+        runs/stage{s}.png              best, median and worst persons
+"""
+import torch
+
+from deeppose.errors import UserError, run
+from deeppose.persons import load_persons
+from deeppose.settings import parse_settings
+from deeppose.testing import mean_pose, write_test_run
+from deeppose.training import Stopwatch, choose_device
+from trained_stages import load_stages, run_stages
+
+DATA_DIR = "data"               # prepared arrays
+CHECKPOINT_DIR = "checkpoints"  # weights
+RUN_DIR = "runs"                # scores and pictures
+SEED = 0                        # recorded only: nothing here is random
+DEVICE = "auto"                 # auto, cpu, cuda, cuda:1, mps
+BATCH_SIZE = 64                 # persons a step of stage 1
+
+
+def main(argv=None):
+    settings = parse_settings(globals(), argv)
+    device = choose_device(settings.device)
+    persons = load_persons(settings.data_dir, "test", device)
+    stages = load_stages(settings.checkpoint_dir, persons.skeleton, persons.dataset["dataset"], device)
+    if len(stages) < 2:
+        raise UserError(f"no trained stage 2 in {settings.checkpoint_dir}; run: python train_stage2.py")
+
+    watch = Stopwatch()
+    rows = torch.arange(len(persons.crops), device=device)
+    poses = run_stages(stages, persons, rows, settings.batch_size)
+    seconds = watch.seconds
+
+    predicted = {"mean pose": mean_pose(settings.data_dir, len(rows))}
+    predicted |= {f"stage {number}": pose.cpu().numpy() for number, pose in enumerate(poses, 1)}
+    write_test_run(settings.run_dir, len(stages), predicted, persons, settings, seconds)
+    print(f"{len(rows) / seconds:.1f} persons a second through {len(stages)} stages on {device}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,156 @@
+"""The windows of the cascade in training and at test."""
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+import train_stage2
+from deeppose.error_model import ErrorModel, ErrorSampler
+from deeppose.inference import diameters, displace_joint, predict_joints, refine_joints
+from deeppose.skeletons import LSP
+
+SIZE, CONTEXT = 96, 1.5
+NECK, R_KNEE, L_KNEE = (LSP.index(name) for name in ("neck", "r_knee", "l_knee"))
+
+
+def poses(count, seed=0):
+    return torch.rand(count, 14, 2, generator=torch.Generator().manual_seed(seed)) * 60 + 18
+
+
+def cascade_data(residual, truth, estimate, sigma=2.0, held_out=None):
+    """What train_stage2.CascadeData holds, with one and the same error for every draw."""
+    count = len(truth)
+    crops = torch.zeros(count, SIZE, SIZE, 3, dtype=torch.uint8)
+    persons = SimpleNamespace(joints_px=truth, crops=crops, skeleton=LSP, box_side=SIZE / CONTEXT)
+    residuals = np.tile(np.float32(residual), (1, 14, 1))
+    model = ErrorModel(residuals, residuals[0], np.zeros((14, 2, 2)), 0.01, False, "")
+    spans = diameters(estimate, LSP.diameter_indices, 1.0)
+    return SimpleNamespace(
+        persons=persons, errors=model, sampler=ErrorSampler(model, "residuals", "cpu"), poses_px=estimate,
+        diameters=spans, sides=sigma * spans, mirror=torch.tensor(LSP.mirror),
+        annotated=~truth.isnan().any(-1), held_out=torch.zeros(count, dtype=torch.bool) if held_out is None else held_out)
+
+
+def draw(data, joint, **knobs):
+    settings = SimpleNamespace(**{"crop_size": 67, "scale": (1.0, 1.0), "rotation": 0.0, "flip": 0.0, "colour": 0.0,
+                                  "shared_network": False} | knobs)
+    pairs = train_stage2.training_pairs(data, torch.tensor([joint]))
+    outside = torch.zeros(())
+    images, target = next(train_stage2.batches(data, [pairs], outside, torch.Generator().manual_seed(0), settings))
+    return images, target, int(outside)
+
+
+def test_windows_stand_at_truth_plus_error_and_the_target_leads_back():
+    truth, estimate = poses(50), poses(50, seed=1)
+    images, target, outside = draw(cascade_data([0.3, -0.2], truth, estimate), NECK)
+    assert images.shape == (50, 3, 67, 67) and target.shape == (50, 1, 2)
+    # the error is in diameters of the predicted pose, the target in window sides, sigma = 2 diameters
+    assert torch.allclose(target[:, 0], torch.tensor([-0.15, 0.1]).expand(50, 2), atol=1e-5)
+    assert outside == 0
+    moved = draw(cascade_data([0.3, -0.2], truth, poses(50, seed=2)), NECK)[1]
+    assert torch.allclose(moved, target, atol=1e-5)  # whatever the estimate: it sets the size only
+
+
+def test_a_mirrored_window_trains_the_partner_with_the_same_target():
+    truth = poses(40)
+    truth[:, R_KNEE] = torch.nan  # only left knees: each must come mirrored to the right knee's network
+    data = cascade_data([0.3, -0.2], truth, poses(40, seed=1))
+    _, target, _ = draw(data, R_KNEE, flip=0.0)
+    assert torch.allclose(target[:, 0], torch.tensor([-0.15, 0.1]).expand(40, 2), atol=1e-5)
+    _, both, _ = draw(cascade_data([0.3, -0.2], poses(40), poses(40, seed=1)), R_KNEE, flip=0.5)
+    assert torch.allclose(both[:, 0], torch.tensor([-0.15, 0.1]).expand(40, 2), atol=1e-5)
+
+
+def test_turned_and_scaled_windows_turn_and_scale_the_target():
+    data = cascade_data([0.3, 0.0], poses(200), poses(200, seed=1))
+    _, turned, _ = draw(data, NECK, rotation=30.0)
+    assert torch.allclose(turned[:, 0].norm(dim=1), torch.full((200,), 0.15), atol=1e-5)
+    angles = torch.rad2deg(torch.atan2(turned[:, 0, 1], -turned[:, 0, 0]))
+    assert 28 < angles.abs().max() <= 30.01
+    _, scaled, _ = draw(data, NECK, scale=(0.5, 2.0))
+    lengths = scaled[:, 0].norm(dim=1)
+    assert 0.075 - 1e-5 <= lengths.min() < 0.085 and 0.27 < lengths.max() <= 0.3 + 1e-5
+
+
+def test_truths_beyond_their_window_are_counted_and_kept():
+    _, target, outside = draw(cascade_data([1.2, 0.0], poses(30), poses(30, seed=1)), NECK)
+    assert outside == 30
+    assert torch.allclose(target[:, 0, 0], torch.tensor(-0.6), atol=1e-5)
+
+
+def test_held_out_and_unannotated_persons_train_nothing():
+    truth = poses(10)
+    truth[:4, NECK] = torch.nan
+    held_out = torch.arange(10) >= 8
+    pairs = train_stage2.training_pairs(cascade_data([0, 0], truth, poses(10), held_out=held_out), torch.tensor([NECK]))
+    assert pairs.tolist() == [[row, NECK] for row in (4, 5, 6, 7)]
+
+
+def test_the_windows_size_has_a_floor():
+    joints = poses(3)
+    joints[0, LSP.index("l_shoulder")] = joints[0, LSP.index("r_hip")]
+    spans = diameters(joints, LSP.diameter_indices, 5.0)
+    assert spans[0] == 5 and torch.allclose(spans[1:], diameters(joints, LSP.diameter_indices, 0.0)[1:])
+
+
+class Constant(torch.nn.Module):
+    """A cascade network that gives the same displacement for every window."""
+    arguments = {"crop_size": 67}
+
+    def __init__(self, displacement):
+        super().__init__()
+        self.displacement = torch.tensor(displacement)
+
+    def forward(self, crops):
+        return self.displacement.expand(len(crops), 1, 2)
+
+    def joints(self, output):
+        return output, None
+
+
+def test_displacements_are_added_in_full_in_window_sides():
+    crops = torch.zeros(5, SIZE, SIZE, 3, dtype=torch.uint8)
+    rows, sides = torch.tensor([4, 2, 0]), torch.tensor([10.0, 20.0, 30.0])
+    moved = displace_joint(Constant([0.1, -0.2]), crops, rows, torch.full((3, 2), 40.0), sides, batch_size=2)
+    assert torch.allclose(moved, torch.tensor([[41.0, 38.0], [42.0, 36.0], [43.0, 34.0]]), atol=1e-4)
+
+
+def test_every_joint_is_refined_from_the_same_incoming_pose():
+    crops = torch.zeros(4, SIZE, SIZE, 3, dtype=torch.uint8)
+    pose, rows, sides = poses(4), torch.arange(4), torch.full((4,), 20.0)
+    shoulder, hip = LSP.diameter_indices
+    network = (Constant([0.5, 0.5]), 0)
+    one_by_one = [refine_joints({j: network}, crops, rows, pose, sides)[:, j] for j in (shoulder, hip)]
+    together = refine_joints({shoulder: network, hip: network}, crops, rows, pose, sides)
+    assert torch.equal(torch.stack(one_by_one, 1), together[:, [shoulder, hip]])
+    others = [j for j in range(14) if j not in (shoulder, hip)]
+    assert torch.equal(together[:, others], pose[:, others])
+    assert not torch.equal(together[:, shoulder], pose[:, shoulder])  # and the incoming pose is not written over
+
+
+class Brightest(torch.nn.Module):
+    """Finds the centre of light in the window: a stage-1 network whose right answer is known."""
+
+    def forward(self, images):
+        light = images.sum(1) - images.sum(1).amin((1, 2), keepdim=True)
+        side = images.shape[-1]
+        ticks = (torch.arange(side) + 0.5) / side - 0.5
+        total = light.sum((1, 2))
+        place = torch.stack([(light.sum(1) * ticks).sum(1), (light.sum(2) * ticks).sum(1)], 1) / total[:, None]
+        return place[:, None].expand(-1, 14, 2)
+
+    def joints(self, output):
+        return output, None
+
+
+@pytest.mark.parametrize("mirror", [None, LSP.mirror])
+def test_predictions_come_back_in_crop_pixels(mirror):
+    centres = torch.rand(7, 2, generator=torch.Generator().manual_seed(3)) * 30 + 33
+    ticks = torch.arange(SIZE, dtype=torch.float32)
+    squared = (ticks[None, :, None] - centres[:, 1, None, None]) ** 2 + (ticks - centres[:, 0, None, None]) ** 2
+    crops = (255 * torch.exp(-squared / 18)).round().to(torch.uint8)[..., None].repeat(1, 1, 1, 3)
+    rows = torch.tensor([3, 1, 6, 0])
+    found = predict_joints(Brightest(), crops, rows, CONTEXT, 64, batch_size=3, mirror=mirror)
+    assert found.shape == (4, 14, 2)
+    assert (found - centres[rows][:, None]).norm(dim=-1).max() < 0.1

@@ -1,0 +1,314 @@
+"""The six steps as a user runs them, on forty drawn figures: through, resumed, interrupted and run wrongly."""
+import csv
+import importlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import generate_train_output
+import lsp_data
+import test_stage1 as step3
+import test_stage2 as step6
+import train_stage1
+import train_stage2
+from deeppose.errors import UserError
+from deeppose.skeletons import LSP
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPTS = ["demo_data", "demo", "lsp_data", "train_stage1", "test_stage1", "generate_train_output", "train_stage2",
+           "test_stage2"]
+PREPARE = ["--no-use-lspe", "--crop-size", "64", "--lsp-train-images", "30", "--validation-share", "0.2",
+           "--workers", "1"]
+STAGE1 = ["--backbone", "resnet18", "--weights", "none", "--input-size", "32", "--batch-size", "8",
+          "--optimiser", "adam", "--learning-rate", "1e-3"]
+STAGE2 = ["--crop-size", "67", "--width", "0.05", "--crops-per-image", "1", "--batch-size", "16",
+          "--optimiser", "adam", "--learning-rate", "1e-3"]
+
+
+def folders(script, folder):
+    flags = []
+    for name, place in (("DATA_DIR", "data"), ("CHECKPOINT_DIR", "checkpoints"), ("RUN_DIR", "runs")):
+        if hasattr(script, name):
+            flags += ["--" + name.lower().replace("_", "-"), str(folder / place)]
+    return flags + (["--device", "cpu"] if hasattr(script, "DEVICE") else [])
+
+
+def step(script, folder, *flags):
+    script.main([*folders(script, folder), *flags])
+
+
+@pytest.fixture(scope="module")
+def trained(raw_dir, tmp_path_factory):
+    """A folder in which all six steps have run."""
+    folder = tmp_path_factory.mktemp("trained")
+    step(lsp_data, folder, "--raw-dir", str(raw_dir), *PREPARE)
+    step(train_stage1, folder, *STAGE1, "--epochs", "2")
+    step(step3, folder)
+    step(generate_train_output, folder)
+    step(train_stage2, folder, *STAGE2, "--epochs", "1")
+    step(step6, folder)
+    return folder
+
+
+@pytest.fixture
+def copy(trained, tmp_path):
+    """The same, to spoil."""
+    return Path(shutil.copytree(trained, tmp_path / "copy"))
+
+
+def weights(path):
+    return torch.load(path, weights_only=True)["weights"]
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_every_file_of_the_contract_is_there(trained):
+    data = {p.name: np.load(p) for p in (trained / "data").glob("*.npy")}
+    assert data["train_output.npy"].shape == (30, 14, 2) and np.isfinite(data["train_output.npy"]).all()
+    assert data["deltas.npy"].shape == (14, 40, 2) and data["deltas.npy"].dtype == np.float32
+    checkpoints = {p.name for p in (trained / "checkpoints").iterdir()}
+    assert checkpoints == {"stage1.pt", "stage1_last.pt", *(f"stage2_{name}.pt" for name in LSP.joints)}
+    for stage in (1, 2):
+        scores = json.loads((trained / "runs" / f"stage{stage}.json").read_text())
+        assert {"pck@0.2", "pdj", "pckh@0.5", "pcp_strict@0.5", "pcp_relaxed@0.5", "standard_error", "mean pose",
+                "settings", "seed", "commit", "hardware", "seconds"} <= scores.keys()
+        assert np.load(trained / "runs" / f"stage{stage}_predictions.npy").shape == (10, 14, 2)
+        for picture in (f"stage{stage}.png", f"stage{stage}_pdj.png", f"stage{stage}_training.png"):
+            with Image.open(trained / "runs" / picture) as image:
+                image.load()
+                assert min(image.size) > 200
+    assert "gain_over_stage1" in scores and scores["stage 1"]["pck@0.2"]["mean"] >= 0
+    with open(trained / "runs" / "stage1_training.csv", newline="") as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
+    assert not list(trained.rglob("*.part"))
+
+
+def test_finished_joints_hold_half_precision_weights_and_settings_only(trained):
+    checkpoint = torch.load(trained / "checkpoints" / "stage2_r_knee.pt", weights_only=True)
+    assert {w.dtype for w in checkpoint["weights"].values()} == {torch.float16}
+    assert checkpoint["settings"]["sigma"] == checkpoint["sigma"] == train_stage2.SIGMA
+    assert "optimiser" not in checkpoint
+
+
+def test_stage1_resumed_in_the_middle_of_an_epoch_ends_with_the_same_weights(trained, tmp_path, monkeypatch):
+    for name in ("whole", "broken"):
+        shutil.copytree(trained / "data", tmp_path / name / "data")
+    more = [*STAGE1, "--epochs", "3", "--schedule", "cosine", "--average-decay", "0.9"]
+    step(train_stage1, tmp_path / "whole", *more)
+
+    real, calls = train_stage1.batches, []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        for number, batch in enumerate(real(*arguments)):
+            if len(calls) == 3 and number == 1:
+                raise KeyboardInterrupt
+            yield batch
+
+    monkeypatch.setattr(train_stage1, "batches", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        step(train_stage1, tmp_path / "broken", *more)
+    monkeypatch.undo()
+    step(train_stage1, tmp_path / "broken", *more, "--resume")
+    last = [torch.load(tmp_path / name / "checkpoints" / "stage1_last.pt", weights_only=True)
+            for name in ("whole", "broken")]
+    assert same(last[0]["model"], last[1]["model"]) and same(last[0]["average"], last[1]["average"])
+    assert same(weights(tmp_path / "whole/checkpoints/stage1.pt"), weights(tmp_path / "broken/checkpoints/stage1.pt"))
+    assert [r["loss"] for r in last[0]["history"]] == [r["loss"] for r in last[1]["history"]]
+
+
+def test_stage2_resumes_a_joint_skips_finished_ones_and_ends_with_the_same_weights(copy, tmp_path, monkeypatch, capsys):
+    for path in (copy / "checkpoints").glob("stage2_*"):
+        path.unlink()
+    whole = Path(shutil.copytree(copy, tmp_path / "whole"))
+    more = [*STAGE2, "--epochs", "2", "--joints", "r_knee", "neck"]
+    step(train_stage2, whole, *more)
+
+    real, calls = train_stage2.batches, []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == 4:  # the second epoch of the second joint
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(train_stage2, "batches", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        step(train_stage2, copy, *more)
+    assert (copy / "checkpoints/stage2_neck_last.pt").exists()
+    monkeypatch.undo()
+    capsys.readouterr()
+    step(train_stage2, copy, *more)
+    assert "r_knee: finished already, skipped" in capsys.readouterr().out
+    assert not (copy / "checkpoints/stage2_neck_last.pt").exists()
+    for name in ("r_knee", "neck"):
+        assert same(*(weights(folder / f"checkpoints/stage2_{name}.pt") for folder in (whole, copy)))
+    step(step6, copy)
+    assert "stage 2 has no network for r_ankle, " in capsys.readouterr().out
+
+
+def test_stage2_moves_only_joints_that_have_a_network(copy):
+    for path in (copy / "checkpoints").glob("stage2_*"):
+        if path.stem != "stage2_neck":
+            path.unlink()
+    step(step3, copy)
+    step(step6, copy)
+    before, after = (np.load(copy / "runs" / f"stage{s}_predictions.npy") for s in (1, 2))
+    others = [j for j in range(14) if j != LSP.index("neck")]
+    assert np.allclose(before[:, others], after[:, others], atol=1e-4)
+
+
+def test_a_shared_network_and_a_third_stage(copy, capsys):
+    for path in (copy / "checkpoints").glob("stage2_*"):
+        path.unlink()
+    step(train_stage2, copy, *STAGE2, "--epochs", "1", "--shared-network")
+    step(generate_train_output, copy, "--stage", "2")
+    assert np.load(copy / "data/train_output_stage2.npy").shape == (30, 14, 2)
+    assert (copy / "data/error_model_stage2.npz").exists() and (copy / "data/deltas_stage2.npy").exists()
+    step(train_stage2, copy, *STAGE2, "--epochs", "1", "--stage", "3", "--shared-network", "--errors", "gaussian")
+    capsys.readouterr()
+    step(step6, copy)
+    assert "warning" not in (text := capsys.readouterr().out) and "stage 3 over stage 2" in text
+    scores = json.loads((copy / "runs/stage3.json").read_text())
+    assert {"gain_over_stage1", "gain_over_stage2", "stage 1", "stage 2"} <= scores.keys()
+
+
+def test_networks_trained_on_another_stage_1_are_told_of(copy, capsys):
+    step(train_stage1, copy, *STAGE1, "--epochs", "1", "--seed", "5")
+    step(step6, copy)
+    assert "warning: stage 2 was trained on the output of other weights" in capsys.readouterr().out
+    step(generate_train_output, copy)
+    step(train_stage2, copy, *STAGE2, "--epochs", "1", "--joints", "neck")
+    assert "neck: finished already, skipped" in (text := capsys.readouterr().out) and "--restart" in text
+    step(train_stage2, copy, *STAGE2, "--epochs", "1", "--joints", "neck", "--restart")
+    with pytest.raises(UserError, match="different output; run: python train_stage2.py --stage 2 --restart"):
+        step(step6, copy)
+
+
+def test_the_flip_test_changes_predictions_and_follows_to_step_6(copy):
+    plain = np.load(copy / "runs/stage1_predictions.npy")
+    step(step3, copy, "--flip-test")
+    flipped = np.load(copy / "runs/stage1_predictions.npy")
+    assert np.abs(flipped - plain).max() > 0.01
+    step(generate_train_output, copy, "--flip-test")
+    step(train_stage2, copy, *STAGE2, "--epochs", "1", "--joints", "neck", "--restart")
+    for path in (copy / "checkpoints").glob("stage2_*"):
+        if path.stem != "stage2_neck":
+            path.unlink()
+    step(step6, copy)
+    ankle = LSP.index("r_ankle")
+    assert np.allclose(np.load(copy / "runs/stage2_predictions.npy")[:, ankle], flipped[:, ankle], atol=1e-4)
+
+
+@pytest.mark.parametrize("flags", [
+    ["--rotation", "0"], ["--scale", "1", "1"], ["--shift", "0"], ["--flip", "0"], ["--colour", "0"],
+    ["--dropout", "0"], ["--loss", "smooth_l1"], ["--optimiser", "sgd"], ["--optimiser", "adagrad"],
+    ["--learning-rate", "2e-3"], ["--weight-decay", "0.1"], ["--warmup-epochs", "1"], ["--schedule", "cosine"],
+    ["--schedule", "step", "--step-epochs", "0.5"], ["--clip", "0.001"], ["--average-decay", "0.9"],
+    ["--batch-size", "12"], ["--input-size", "48"], ["--seed", "1"], ["--backbone", "resnet34"]], ids=" ".join)
+def test_every_knob_of_stage_1_changes_what_is_learnt(trained, tmp_path, flags):
+    shutil.copytree(trained / "data", tmp_path / "data")
+    base = ["--epochs", "1", *STAGE1]
+    step(train_stage1, tmp_path, *base, *flags)
+    changed = weights(tmp_path / "checkpoints/stage1.pt")
+    reference = tmp_path.parent / "reference_of_stage_1"
+    if not reference.exists():
+        shutil.copytree(trained / "data", reference / "data")
+        step(train_stage1, reference, *base)
+    assert not same(changed, weights(reference / "checkpoints/stage1.pt"))
+
+
+@pytest.mark.parametrize("flags", [
+    ["--rotation", "0"], ["--scale", "1", "1"], ["--flip", "0"], ["--colour", "0"], ["--dropout", "0"],
+    ["--sigma", "1"], ["--errors", "gaussian"], ["--errors", "fixed"], ["--crops-per-image", "2"], ["--width", "0.06"],
+    ["--crop-size", "99"], ["--loss", "smooth_l1"], ["--seed", "1"]], ids=" ".join)
+def test_every_knob_of_stage_2_changes_what_is_learnt(trained, tmp_path, flags):
+    shutil.copytree(trained / "data", tmp_path / "data")
+    base = ["--epochs", "1", "--joints", "l_elbow", *STAGE2]
+    step(train_stage2, tmp_path, *base, *flags)
+    changed = weights(tmp_path / "checkpoints/stage2_l_elbow.pt")
+    assert not same(changed, weights(trained / "checkpoints/stage2_l_elbow.pt"))
+
+
+def test_early_stop_best_by_and_collapse_warning(trained, tmp_path, capsys):
+    shutil.copytree(trained / "data", tmp_path / "data")
+    step(train_stage1, tmp_path, *STAGE1, "--epochs", "9", "--learning-rate", "0", "--patience", "2",
+         "--best-by", "loss", "--collapse-epoch", "2", "--dropout", "0")
+    text = capsys.readouterr().out
+    assert "no better loss for 2 epochs: stopped" in text and "best epoch" in text
+    assert "warning: predictions spread only" in text
+    assert "nearly one mean pose" not in text.split("epoch 2 ")[0]  # not before its epoch
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_with_the_place(trained, tmp_path):
+    shutil.copytree(trained / "data", tmp_path / "data")
+    with pytest.raises(UserError, match=r"loss is (nan|inf) in epoch \d+, batch \d+, at learning rate 1e\+30"):
+        step(train_stage1, tmp_path, *STAGE1, "--epochs", "5", "--optimiser", "sgd", "--learning-rate", "1e30")
+
+
+def test_resuming_another_network_is_refused(copy):
+    with pytest.raises(UserError, match=r"other settings \(input_size 32 -> 48\)"):
+        step(train_stage1, copy, *STAGE1, "--input-size", "48", "--resume")
+    step(train_stage2, copy, *STAGE2, "--joints", "neck")  # finished: nothing to refuse
+
+
+@pytest.mark.parametrize("script, missing, message", [
+    (train_stage1, "data/dataset.json", "dataset.json not found; run: python lsp_data.py"),
+    (train_stage1, "data/train_images.npy", "train_images.npy not found; run: python lsp_data.py"),
+    (step3, "checkpoints/stage1.pt", "stage1.pt not found; run: python train_stage1.py"),
+    (generate_train_output, "checkpoints/stage1.pt", "stage1.pt not found; run: python train_stage1.py"),
+    (train_stage2, "data/train_output.npy", "train_output.npy not found; run: python generate_train_output.py"),
+    (train_stage2, "data/error_model.npz", "error_model.npz not found; run: python generate_train_output.py"),
+    (step6, "checkpoints/stage2_*.pt", "no trained stage 2 in .*; run: python train_stage2.py"),
+], ids=lambda value: value.__name__ if hasattr(value, "__name__") else None)
+def test_what_is_missing_names_the_step_that_makes_it(copy, script, missing, message):
+    for path in list(copy.glob(missing)):
+        path.unlink()
+    with pytest.raises(UserError, match=message):
+        step(script, copy)
+
+
+@pytest.mark.parametrize("script, flags, message", [
+    (train_stage1, ["--backbone", "resnet19", "--weights", "none"], "no ResNet named 'resnet19'"),
+    (train_stage2, ["--joints", "nose"], "no joint named nose; there are: r_ankle"),
+    (train_stage2, ["--stage", "1"], "the cascade begins at stage 2"),
+    (train_stage2, ["--crop-size", "60"], "AlexNet's smallest input is 67"),
+    (train_stage2, ["--stage", "3"], "train_output_stage2.npy not found; run: python generate_train_output.py --stage 2"),
+    (generate_train_output, ["--stage", "3"], "no trained stage 3"),
+])
+def test_wrong_settings_are_told_in_words(copy, script, flags, message):
+    with pytest.raises(UserError, match=message):
+        step(script, copy, *flags)
+
+
+def test_a_broken_checkpoint_is_told(copy):
+    (copy / "checkpoints/stage1.pt").write_bytes(b"half a file")
+    with pytest.raises(UserError, match=r"stage1.pt can't be read .* run again: python train_stage1.py"):
+        step(step3, copy)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_help_lists_every_constant_and_importing_does_nothing(name, capsys):
+    script = importlib.import_module(name)
+    with pytest.raises(SystemExit) as stop:
+        script.main(["--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    for constant in (c for c in vars(script) if c.isupper() and f"\n{c}" in Path(script.__file__).read_text()):
+        if "--" + constant.lower().replace("_", "-") not in text:
+            assert f"\n{constant} = (" in Path(script.__file__).read_text()  # a table, not a setting
+
+
+def test_from_a_shell_a_mistake_is_one_line_and_status_1(tmp_path):
+    done = subprocess.run([sys.executable, str(ROOT / "test_stage1.py")], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and "lsp_data.py" in done.stderr

@@ -1,0 +1,202 @@
+"""Step 2: train stage 1, a ResNet that regresses all joints from the person's box.
+
+Reads   data/train_*.npy, data/dataset.json
+Writes  checkpoints/stage1.pt       the best epoch's weights, by the validation persons
+        checkpoints/stage1_last.pt  everything --resume needs
+        runs/stage1_training.csv, runs/stage1_training.png
+Next    python test_stage1.py
+"""
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from deeppose.drawing import training_curves
+
+from deeppose.augment import jitter_colour, mirror_joints, random_windows
+from deeppose.crops import box_windows, oversampling_for, sample_windows, to_window
+from deeppose.errors import UserError, run
+from deeppose.inference import predict_joints
+from deeppose.metrics import diameters, joint_hits, limb_hits, part_means
+from deeppose.persons import load_persons
+from deeppose.reports import provenance
+from deeppose.settings import parse_settings
+from deeppose.training import (
+    Stopwatch,
+    changed_settings,
+    choose_device,
+    index_batches,
+    learning_rate_at,
+    load_checkpoint,
+    make_optimiser,
+    moving_average,
+    peak_memory,
+    plain_settings,
+    print_row,
+    restore,
+    resume_state,
+    save_checkpoint,
+    train_one_epoch,
+    write_rows,
+)
+from resnet_stage1 import ResNetRegressor, load_backbone
+
+DATA_DIR = "data"                # prepared arrays
+CHECKPOINT_DIR = "checkpoints"   # weights
+RUN_DIR = "runs"                 # log and curves
+SEED = 0                         # of weights, batches, augmentation and dropout
+DEVICE = "auto"                  # auto, cpu, cuda, cuda:1, mps
+RESUME = False                   # go on from checkpoints/stage1_last.pt
+
+BACKBONE = "resnet34"            # any ResNet of torchvision by name
+WEIGHTS = "imagenet"             # initial weights: imagenet (downloaded), none, or a file of torchvision weights
+INPUT_SIZE = 224                 # side of the network's square input, pixels
+DROPOUT = 0.6                    # share of pooled features dropped while training
+LOSS = "mse"                     # mse | smooth_l1: what training minimises
+
+EPOCHS = 100                     # passes over the training persons
+BATCH_SIZE = 64                  # persons a step
+OPTIMISER = "adagrad"            # adagrad | adam | adamw | sgd
+LEARNING_RATE = 5e-4             # step size
+INITIAL_ACCUMULATOR = 0.1        # adagrad: start of the squared-gradient sums; 0 makes every first step the full rate
+MOMENTUM = 0.9                   # sgd: momentum
+WEIGHT_DECAY = 0.0               # pull of the weights towards 0
+SCHEDULE = "constant"            # constant | cosine | step: the learning rate over the epochs
+WARMUP_EPOCHS = 0.0              # epochs of linear warm-up
+STEP_EPOCHS: tuple[float, ...] = (60.0, 85.0)  # step: epochs after which the rate drops
+STEP_FACTOR = 0.1                # step: factor of each drop
+AVERAGE_DECAY = 0.0              # decay per step of the weights' moving average, which is then what is kept; 0 = none
+CLIP: float | None = None        # largest gradient norm; none = unlimited
+MIXED_PRECISION = True           # bfloat16 on CUDA; elsewhere always float32
+PATIENCE = 0                     # stop after so many epochs without a better score; 0 = never
+BEST_BY = "pdj"                  # pdj | pcp | loss: the validation score that chooses the epoch
+
+ROTATION = 30.0                  # largest random turn either way, degrees
+SCALE = (0.8, 1.25)              # least and largest random window side, in boxes
+SHIFT = 0.1                      # largest random shift along x and y, in boxes
+FLIP = 0.5                       # probability of mirroring, left and right exchanged
+COLOUR = 0.2                     # strength of random brightness, contrast and tint; 0 = none
+
+COLLAPSE_EPOCH = 5               # from this epoch on, warn if predictions hardly spread; 0 = never
+COLLAPSE_SPREAD = 0.2            # the warning's limit, in the truth's spread
+
+
+def main(argv=None):
+    settings = parse_settings(globals(), argv)
+    device = choose_device(settings.device)
+    persons = load_persons(settings.data_dir, "train", device)
+    rows = {name: torch.tensor(np.flatnonzero(persons.held_out == held), device=device)
+            for name, held in (("train", False), ("validation", True))}
+    for name, chosen in rows.items():
+        if len(chosen) < 2:
+            raise UserError(f"{settings.data_dir} holds {len(chosen)} {name} persons; prepare more: python lsp_data.py")
+
+    torch.manual_seed(settings.seed)
+    generator = torch.Generator(device).manual_seed(settings.seed)
+    model = ResNetRegressor(settings.backbone, len(persons.skeleton.joints), settings.dropout, settings.loss)
+    if not settings.resume:
+        load_backbone(model, settings.weights)
+    model.to(device)
+    optimiser = make_optimiser(settings.optimiser, model.parameters(), settings.learning_rate, settings.weight_decay,
+                               settings.momentum, settings.initial_accumulator)
+    average = moving_average(model, settings.average_decay)
+    best_path, last_path = (Path(settings.checkpoint_dir, name) for name in ("stage1.pt", "stage1_last.pt"))
+    history, best, best_epoch = [], -math.inf, 0
+    if settings.resume:
+        state = load_checkpoint(last_path, "python train_stage1.py")
+        stop_if_other_network(state["settings"], settings, last_path)
+        restore(state, model, optimiser, average, generator)
+        history, best, best_epoch = state["history"], state["best"], state["best_epoch"]
+
+    print(f"{settings.backbone} at {settings.input_size} px on {device}: {len(rows['train'])} training and "
+          f"{len(rows['validation'])} validation persons", flush=True)
+
+    def rate(epoch):
+        return learning_rate_at(epoch, settings.epochs, settings.learning_rate, settings.schedule,
+                                settings.warmup_epochs, settings.step_epochs, settings.step_factor)
+
+    try:
+        for epoch in range(len(history), settings.epochs):
+            watch = Stopwatch()
+            chosen = index_batches(rows["train"], settings.batch_size, generator)
+            loss, seen = train_one_epoch(model, batches(persons, chosen, generator, settings), len(chosen), optimiser,
+                                         rate, epoch, average, settings.clip, settings.mixed_precision)
+            seconds = watch.seconds
+            kept = average.module if average else model
+            scores, spread = evaluate(kept, persons, rows["validation"], settings.input_size, settings.batch_size)
+            history.append({"epoch": epoch + 1, "loss": loss, **scores, "learning_rate": rate(epoch + 1),
+                            "images_per_second": round(seen / seconds, 1),
+                            "memory_mib": round(peak_memory(device)), "seconds": round(watch.seconds, 2)})
+            print_row(history[-1])
+            if settings.collapse_epoch and epoch + 1 >= settings.collapse_epoch and spread < settings.collapse_spread:
+                print(f"warning: predictions spread only {spread:.2f} of what the true joints do: the network gives "
+                      "nearly one mean pose; try a higher --learning-rate, another --optimiser or less --dropout")
+            score = -scores["validation_loss"] if settings.best_by == "loss" else scores[settings.best_by]
+            if score > best:
+                best, best_epoch = score, epoch + 1
+                save_checkpoint(best_path, finished(kept, settings, persons, history))
+            save_checkpoint(last_path, resume_state(model, optimiser, average, generator, history=history, best=best,
+                                                    best_epoch=best_epoch, settings=plain_settings(settings)))
+            write_rows(Path(settings.run_dir, "stage1_training.csv"), history)
+            if settings.patience and epoch + 1 - best_epoch >= settings.patience:
+                print(f"no better {settings.best_by} for {settings.patience} epochs: stopped")
+                break
+    except KeyboardInterrupt:
+        print(f"\ninterrupted; {len(history)} epochs stand; go on with the same settings and --resume")
+        raise
+    finally:
+        if history:
+            training_curves(Path(settings.run_dir, "stage1_training.png"), history)
+    print(f"best epoch {best_epoch} by validation {settings.best_by}: {best_path}\nnext: python test_stage1.py")
+
+
+def batches(persons, chosen, generator, settings):
+    """Augmented (images, joints in the window's frame) for each batch of row indices."""
+    oversampling = oversampling_for(persons.box_side, settings.input_size)
+    for rows in chosen:
+        windows, flipped = random_windows(len(rows), persons.crop_size, persons.context, generator, settings.rotation,
+                                          settings.scale, settings.shift, settings.flip)
+        joints_px = mirror_joints(persons.joints_px[rows], flipped, persons.skeleton.mirror)
+        images = sample_windows(persons.crops[rows], windows, settings.input_size, oversampling)
+        yield jitter_colour(images, generator, settings.colour), to_window(joints_px, windows)
+
+
+def evaluate(model, persons, rows, input_size, batch_size):
+    """Validation loss, PDJ@0.2 and strict 8-limb PCP in percent, also apart for each data set; and the spread of the
+    predictions in the truth's (standard deviation over persons, mean over coordinates)."""
+    predicted_px = predict_joints(model, persons.crops, rows, persons.context, input_size, batch_size)
+    truth_px = persons.joints_px[rows]
+    windows = box_windows(len(rows), persons.crop_size, persons.context, rows.device)
+    loss = model.loss(to_window(predicted_px, windows), to_window(truth_px, windows)).item()
+    predicted, truth = predicted_px.cpu().numpy(), truth_px.cpu().numpy()
+    hits = joint_hits(predicted, truth, diameters(truth, persons.skeleton), 0.2)
+    limbs = limb_hits(predicted, truth, persons.skeleton)
+    limbs = limbs[:, [list(persons.skeleton.limbs).index(name) for name in persons.skeleton.paper_limbs]]
+    scores = {"validation_loss": loss, "pdj": 100 * np.nanmean(part_means(hits)),
+              "pcp": 100 * np.nanmean(part_means(limbs))}
+    sources = persons.sources[rows.cpu().numpy()]
+    if len(names := sorted(set(sources))) > 1:
+        scores |= {f"pdj_{name}": 100 * np.nanmean(part_means(hits[sources == name])) for name in names}
+    spread = np.mean(predicted.std(0) / np.nanstd(truth, axis=0).clip(min=1e-6))
+    return {name: float(value) for name, value in scores.items()}, float(spread)
+
+
+def finished(model, settings, persons, history):
+    """What checkpoints/stage1.pt holds."""
+    return {"network": model.arguments, "weights": model.state_dict(), "input_size": settings.input_size,
+            "dataset": persons.dataset["dataset"], "history": history, "settings": plain_settings(settings),
+            "provenance": provenance(settings, sum(row["seconds"] for row in history))}
+
+
+def stop_if_other_network(old, settings, path):
+    """Resuming with another network or optimiser can't work; with other settings it is said."""
+    new = plain_settings(settings)
+    fixed = ("backbone", "input_size", "loss", "dropout", "optimiser", "average_decay", "seed", "batch_size")
+    if changed := changed_settings(old, {name: new[name] for name in fixed}):
+        raise UserError(f"{path} was trained with other settings ({changed}); use the same or train without --resume")
+    if changed := changed_settings(old, new, ignore=("resume", "data_dir", "checkpoint_dir", "run_dir", "device")):
+        print(f"note: settings changed on resuming: {changed}")
+
+
+if __name__ == "__main__":
+    run(main)
