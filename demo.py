@@ -1,0 +1,70 @@
+"""All six steps, one after another, on figures that the project draws: about four minutes on two cores.
+
+Everything goes under demo/: raw figures, data, checkpoints and runs. Each command is printed as it would be typed.
+"""
+from pathlib import Path
+
+import demo_data
+import lsp_data
+
+import generate_train_output
+import test_stage1
+import test_stage2
+import train_stage1
+import train_stage2
+from deeppose.errors import run
+from deeppose.settings import parse_settings
+from deeppose.training import Stopwatch
+
+DEMO_DIR = "demo"         # where everything goes
+SEED = 0                  # of the figures, the networks and their training
+DEVICE = "cpu"            # auto, cpu, cuda, cuda:1, mps
+TRAIN_FIGURES = 1150      # figures to train on, validation included
+TEST_FIGURES = 200        # figures to test on
+VALIDATION_SHARE = 0.13   # of the figures to train on
+STAGE1_EPOCHS = 24        # passes of stage 1
+STAGE2_EPOCHS = 3         # passes of each cascade network
+
+
+def steps(settings):
+    """(module, flags) of each step; folders, seed and device are added where a step has them."""
+    return [
+        (demo_data, ["--figures", settings.train_figures + settings.test_figures]),
+        (lsp_data, ["--no-use-lspe", "--crop-size", 96, "--lsp-train-images", settings.train_figures,
+                    "--validation-share", settings.validation_share]),
+        (train_stage1, ["--backbone", "resnet18", "--weights", "none", "--input-size", 64, "--batch-size", 32,
+                        "--optimiser", "adam", "--learning-rate", 1e-3, "--schedule", "cosine", "--warmup-epochs", 1,
+                        "--loss", "smooth_l1", "--dropout", 0.1, "--epochs", settings.stage1_epochs]),
+        (test_stage1, []),
+        (generate_train_output, []),
+        (train_stage2, ["--crop-size", 67, "--width", 0.25, "--dropout", 0.1, "--loss", "smooth_l1",
+                        "--optimiser", "adam", "--learning-rate", 1e-3, "--schedule", "cosine", "--sigma", 1.5,
+                        "--crops-per-image", 4, "--epochs", settings.stage2_epochs]),
+        (test_stage2, []),
+    ]
+
+
+def main(argv=None):
+    settings = parse_settings(globals(), argv)
+    folder = Path(settings.demo_dir)
+    shared = {"RAW_DIR": folder / "raw", "DATA_DIR": folder / "data", "CHECKPOINT_DIR": folder / "checkpoints",
+              "RUN_DIR": folder / "runs", "SEED": settings.seed, "DEVICE": settings.device}
+    seconds = {}
+    for module, flags in steps(settings):
+        flags = [str(f) for f in flags]
+        for name, value in shared.items():
+            if hasattr(module, name):
+                flags += ["--" + name.lower().replace("_", "-"), str(value)]
+        name = module.__name__ + ".py"
+        print(f"\n$ python {name} {' '.join(flags)}", flush=True)
+        watch = Stopwatch()
+        module.main(flags)
+        seconds[name] = round(watch.seconds, 1)
+    print("\nseconds: " + ", ".join(f"{name} {value:.0f}" for name, value in seconds.items())
+          + f"; together {sum(seconds.values()):.0f}")
+    print(f"pictures: {', '.join(str(p) for p in sorted(shared['RUN_DIR'].glob('*.png')))}")
+    return seconds
+
+
+if __name__ == "__main__":
+    run(main)
