@@ -1,0 +1,251 @@
+"""Pictures as PNG files: skeletons on crops, PDJ curves, training curves. Each file is written whole or not at all."""
+import math
+from itertools import cycle
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw, ImageFont
+
+from .arrays import whole
+
+# after the palette of Okabe and Ito, which people of any colour vision can tell apart
+RIGHT, LEFT, CENTRE, TRUTH = (230, 159, 0), (86, 180, 233), (240, 100, 170), (255, 255, 255)
+OUTLINE, PAPER, INK = (20, 20, 20), (45, 48, 54), (235, 235, 235)
+LINES = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#888888")
+MARKERS = "os^Dvp*X"
+LABELS = {"loss": "training", "validation_loss": "validation", "pdj": "PDJ@0.2", "pcp": "strict PCP@0.5"}
+
+SMALLEST_TILE = 192  # pixels; smaller crops are enlarged so that lines stay crisp
+SMOOTHING = 4        # tiles are drawn so many times larger and reduced, which smooths the lines
+GAP, LINE_HEIGHT, FONT_SIZE = 6, 16, 12
+LINE_WIDTHS = {"predicted": 3.2, "truth": 1.2}  # tile pixels, without the outline
+DOT_RADII = {"predicted": 3.2, "truth": 1.8}
+OUTLINE_WIDTH = 1.0
+
+
+def contact_sheet(path, images, skeleton, layers, captions=None, columns=8):
+    """Crops in rows, with skeletons over them, captions below each and a legend at the foot.
+
+    images    (n, S, S, 3) uint8 RGB
+    layers    list of (joints (n, J, 2) crop pixels, style), drawn in that order; NaN = missing.
+              style "predicted": bold, coloured by the person's right, left and centre; "truth": thin and white
+    captions  n strings, or None
+    """
+    size = images.shape[1]
+    tile = max(SMALLEST_TILE, size)
+    columns = max(1, min(columns, len(images)))
+    rows = math.ceil(len(images) / columns)
+    font = _font(FONT_SIZE)
+    texts = [_wrapped(caption, font, tile) for caption in captions or [""] * len(images)]
+    text_height = LINE_HEIGHT * max((len(lines) for lines in texts if lines != [""]), default=0)
+    width, row_height = GAP + columns * (tile + GAP), tile + text_height + GAP
+    legend = _legend({style for _, style in layers}, width, font)
+    sheet = Image.new("RGB", (width, GAP + rows * row_height + legend.height), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for number, (image, lines) in enumerate(zip(images, texts, strict=True)):
+        left, top = GAP + number % columns * (tile + GAP), GAP + number // columns * row_height
+        large = Image.fromarray(image).resize((tile * SMOOTHING,) * 2, Image.Resampling.BICUBIC)
+        for joints, style in layers:
+            # crop pixels to those of the enlarged image, centres at integers in both
+            _draw_skeleton(large, (joints[number] + 0.5) * (large.width / size) - 0.5, skeleton, style)
+        sheet.paste(large.reduce(SMOOTHING), (left, top))
+        for line, text in enumerate(lines):
+            draw.text((left, top + tile + 1 + line * LINE_HEIGHT), text, INK, font)
+    sheet.paste(legend, (0, sheet.height - legend.height))
+    with whole(path) as temporary:
+        sheet.save(temporary, format="PNG")
+
+
+def pdj_curves(path, curves, thresholds, skeleton):
+    """Detection rate against threshold: a panel for each joint group and one for all joints, a line for each label.
+
+    curves      label -> (T, J) fractions, NaN = a joint that is never annotated
+    thresholds  T fractions of the torso diameter
+    """
+    panels = {name: [skeleton.index(joint) for joint in joints] for name, joints in skeleton.groups.items()}
+    panels["mean of all joints"] = list(range(len(skeleton.joints)))
+    figure, axes = _panels(len(panels), columns=4)
+    for axis, (title, joints) in zip(axes, panels.items(), strict=True):
+        for label, colour, marker in zip(curves, cycle(LINES), cycle(MARKERS), strict=False):
+            rates = np.ma.masked_invalid(np.asarray(curves[label])[:, joints]).mean(1).filled(np.nan)
+            axis.plot(thresholds, 100 * rates, color=colour, marker=marker, markersize=3.5, label=label)
+        axis.set(title=title, xlim=(0, 1.02 * max(thresholds)), ylim=(0, 100),
+                 xticks=np.linspace(0, max(thresholds), 6))
+    for axis in axes:
+        axis.set_xlabel("threshold, torso diameters")
+        axis.set_ylabel("joints detected, %")
+        axis.label_outer()
+    _legend_below(figure, axes[0])
+    _save(figure, path)
+
+
+def training_curves(path, rows):
+    """Loss and scores after each epoch, from the rows of a training log.
+
+    rows  list of dictionaries, at least one: "epoch", "loss" and further numbers. Drawn are the losses, whatever
+          begins with "pdj" or "pcp" (percent), and the learning rate where it changes. Where the rows have "joint", as
+          the cascade's do, there is a line for each, with its gains of "pdj" and "pdj_area" over "pdj_before" and
+          "area_before" for scores
+    """
+    if "joint" in rows[0]:
+        _draw_joints(path, rows)
+    else:
+        _draw_epochs(path, rows)
+
+
+def _draw_epochs(path, rows):
+    epochs = _column(rows, "epoch")
+    scores = [key for key in rows[0] if key.startswith(("pdj", "pcp"))]
+    rates = _column(rows, "learning_rate")
+    panels = [("loss", "loss", ["loss", "validation_loss"]), ("validation scores", "%", scores)]
+    if np.ptp(rates) > 0:
+        panels.append(("learning rate", "step size", ["learning_rate"]))
+    panels = [(title, unit, [key for key in keys if key in rows[0]]) for title, unit, keys in panels]
+    panels = [panel for panel in panels if panel[2]]
+    figure, axes = _panels(len(panels), columns=len(panels), width=4.4, height=3.2)
+    for axis, (title, unit, keys) in zip(axes, panels, strict=True):
+        for key, colour, marker in zip(keys, cycle(LINES[1:]), cycle(MARKERS), strict=False):
+            label = LABELS.get(key) or key.replace("pdj_", "PDJ@0.2, ").replace("pcp_", "PCP, ")
+            axis.plot(epochs, _column(rows, key), color=colour, marker=marker, markersize=3.5,
+                      markevery=max(1, len(rows) // 20), label=label)
+        _epoch_axis(axis, title, unit)
+        if len(keys) > 1:
+            axis.legend(fontsize=8)
+    _save(figure, path)
+
+
+def _draw_joints(path, rows):
+    names = list(dict.fromkeys(row["joint"] for row in rows))
+    panels = [("training", "loss", "loss", None)]
+    panels += [(title, "points gained", after, before) for title, after, before in
+               (("PDJ@0.2, over the stage before", "pdj", "pdj_before"),
+                ("PDJ, mean of 0.05 ... 0.5, over the stage before", "pdj_area", "area_before")) if before in rows[0]]
+    figure, axes = _panels(len(panels), columns=len(panels), width=4.4, height=3.6)
+    parts = dict.fromkeys(name.removeprefix("r_").removeprefix("l_") for name in names)
+    colours = dict(zip(parts, cycle(LINES), strict=False))
+    for axis, (title, unit, after, before) in zip(axes, panels, strict=True):
+        if before:
+            axis.axhline(0, color="0.4", linewidth=0.8)
+        for name in names:
+            own = [row for row in rows if row["joint"] == name]
+            values = _column(own, after) - (_column(own, before) if before else 0)
+            left = name.startswith("l_")
+            axis.plot(_column(own, "epoch"), values, color=colours[name.removeprefix("r_").removeprefix("l_")],
+                      linestyle="--" if left else "-", marker="s" if left else "o", markersize=3.5, label=name)
+        _epoch_axis(axis, title, unit)
+    _legend_below(figure, axes[0])
+    _save(figure, path)
+
+
+def _panels(count, columns, width=2.7, height=2.5):
+    """A figure and its first `count` axes in rows of `columns`; sizes in inches."""
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(columns * width, rows * height), dpi=150, layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axis in axes[count:]:
+        axis.remove()
+    for axis in axes[:count]:
+        axis.grid(color="0.9")
+        axis.set_axisbelow(True)
+        axis.tick_params(which="both", labelsize=8)
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure, axes[:count]
+
+
+def _epoch_axis(axis, title, unit):
+    axis.set_title(title, fontsize=10)
+    axis.set(xlabel="epoch", ylabel=unit)
+    axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+    axis.set_xlim(axis.dataLim.x0 - 0.5, axis.dataLim.x1 + 0.5)
+    drawn = np.concatenate([line.get_ydata() for line in axis.lines])
+    drawn = drawn[np.isfinite(drawn)]
+    if unit != "%" and len(drawn) and drawn.min() > 0 and drawn.max() > 10 * drawn.min():
+        axis.set_yscale("log")
+
+
+def _legend_below(figure, axis):
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(7, len(labels)), frameon=False, fontsize=9)
+
+
+def _save(figure, path):
+    with whole(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def _column(rows, key):
+    return np.array([row.get(key, math.nan) for row in rows], float)
+
+
+def _draw_skeleton(image, joints, skeleton, style):
+    """Draw one pose on an image; joints (J, 2) in its pixels, NaN = missing."""
+    joints = np.clip(joints, -4 * image.width, 5 * image.width)  # a wild prediction is out of sight all the same
+    draw = ImageDraw.Draw(image)
+    line, dot, border = (SMOOTHING * length for length in (LINE_WIDTHS[style], DOT_RADII[style], OUTLINE_WIDTH))
+    segments = []
+    for limb in skeleton.limbs.values():
+        ends = [[skeleton.index(name) for name in end] for end in limb]
+        pairs = [[joints[end].mean(0) for end in ends]] + [joints[end] for end in ends if len(end) == 2]
+        segments += [(np.array(pair), _colour([name for end in limb for name in end], style)) for pair in pairs]
+    segments = [(pair, colour) for pair, colour in segments if np.isfinite(pair).all()]
+    dots = [(joint, _colour([name], style)) for joint, name in zip(joints, skeleton.joints, strict=True)
+            if np.isfinite(joint).all()]
+    for grow, outline in ((border, True), (0, False)):  # all outlines first, lest they cut the joins
+        for pair, colour in segments:
+            draw.line([tuple(end) for end in pair.tolist()], OUTLINE if outline else colour, round(line + 2 * grow))
+        for (x, y), colour in dots:
+            reach = dot + grow
+            draw.ellipse((x - reach, y - reach, x + reach, y + reach), OUTLINE if outline else colour)
+
+
+def _colour(names, style):
+    """The colour of a limb or joint by the side that all its joints are on."""
+    if style == "truth":
+        return TRUTH
+    return RIGHT if all(name.startswith("r_") for name in names) else \
+        LEFT if all(name.startswith("l_") for name in names) else CENTRE
+
+
+def _legend(styles, width, font):
+    """The sheet's foot, `width` pixels wide, as an image."""
+    entries = [("true pose", TRUTH, "truth")] if "truth" in styles else []
+    if "predicted" in styles:
+        entries += [("predicted: person's right", RIGHT, "predicted"), ("person's left", LEFT, "predicted"),
+                    ("centre", CENTRE, "predicted")]
+    sample, x, y, placed = 26, GAP, GAP, []
+    for text, colour, style in entries:
+        needed = sample + 6 + math.ceil(font.getlength(text))
+        if x > GAP and x + needed > width - GAP:
+            x, y = GAP, y + LINE_HEIGHT
+        placed.append((x, y, text, colour, style))
+        x += needed + 18
+    image = Image.new("RGB", (width, y + LINE_HEIGHT + GAP if placed else 1), PAPER)
+    large = image.resize((image.width * SMOOTHING, image.height * SMOOTHING))
+    draw = ImageDraw.Draw(large)
+    for x, y, _, colour, style in placed:
+        ends = [(SMOOTHING * end, SMOOTHING * (y + LINE_HEIGHT / 2)) for end in (x, x + sample)]
+        draw.line(ends, OUTLINE, round(SMOOTHING * (LINE_WIDTHS[style] + 2 * OUTLINE_WIDTH)))
+        draw.line(ends, colour, round(SMOOTHING * LINE_WIDTHS[style]))
+    image = large.reduce(SMOOTHING)
+    draw = ImageDraw.Draw(image)
+    for x, y, text, _, _ in placed:
+        draw.text((x + sample + 6, y + LINE_HEIGHT / 2), text, INK, font, anchor="lm")
+    return image
+
+
+def _wrapped(text, font, width):
+    """Lines of words that fit a width in pixels; a word that is too long ends in an ellipsis."""
+    lines = [""]
+    for word in text.split():
+        while font.getlength(word) > width:
+            word = word.rstrip("…")[:-1] + "…"
+        longer = f"{lines[-1]} {word}".strip()
+        lines = [*lines[:-1], longer] if font.getlength(longer) <= width else [*lines, word]
+    return lines
+
+
+def _font(size):
+    # matplotlib's own font: the same on every system, and with more letters than Pillow's
+    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), size)

@@ -1,0 +1,220 @@
+"""Scores in percent, their table, and the facts that go with a result."""
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deeppose import arrays, reports
+from deeppose.metrics import joint_hits, limb_hits, standard_error
+from deeppose.reports import THRESHOLDS, command_line, git_commit, provenance, score, summary, table
+from deeppose.skeletons import LSP
+
+METRICS = {"pck@0.2", "pdj", "pckh@0.5", "pcp_strict@0.5", "pcp_relaxed@0.5"}
+
+
+def truth_of(count=40, seed=0):
+    return np.random.default_rng(seed).uniform(0, 200, (count, 14, 2)).astype(np.float32)
+
+
+def near(truth, error, seed=1):
+    return truth + np.random.default_rng(seed).normal(0, error, truth.shape).astype(np.float32)
+
+
+def scores_of(error, count=40):
+    truth = truth_of(count)
+    return score(near(truth, error), truth, np.full(count, 30, np.float32), LSP)
+
+
+def test_thresholds_of_the_pdj_curve():
+    assert THRESHOLDS == (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5)
+
+
+def test_every_key_of_a_perfect_score():
+    scores = scores_of(0)
+    assert scores.keys() == METRICS | {"standard_error", "persons"}
+    assert list(scores["pck@0.2"]) == list(scores["pckh@0.5"]) == [*LSP.joints, "mean"]
+    assert list(scores["pdj"]) == ["0.05", "0.10", "0.15", "0.20", "0.25", "0.30", "0.35", "0.40", "0.45", "0.50"]
+    assert list(scores["pcp_strict@0.5"]) == list(scores["pcp_relaxed@0.5"]) == [*LSP.limbs, "mean10", "mean8"]
+    assert {rate for metric in METRICS for rate in scores[metric].values()} == {100}
+    assert scores["standard_error"] == dict.fromkeys(
+        ("pck@0.2", "pckh@0.5", "pcp_strict@0.5_mean10", "pcp_strict@0.5_mean8", "pcp_relaxed@0.5_mean10",
+         "pcp_relaxed@0.5_mean8"), 0)
+    assert scores["persons"] == 40
+
+
+def test_scores_by_hand():
+    truth = truth_of(4)
+    truth[:, LSP.index("l_shoulder")] = 50, 60
+    truth[:, LSP.index("r_hip")] = 20, 20  # a diameter of 50: an error of 10 is right at 0.2
+    truth[:, LSP.index("neck")], truth[:, LSP.index("head_top")] = (50, 50), (50, 20)
+    predicted = truth.copy()
+    predicted[0, LSP.index("head_top"), 0] += 10
+    predicted[1, LSP.index("head_top"), 0] += 10.01
+    predicted[2, LSP.index("head_top"), 0] += 15.01  # beyond half of the head's 30
+    scores = score(predicted, truth, [20.0, 20.1, 40, np.nan], LSP)
+    assert scores["pck@0.2"]["head_top"] == 50 and scores["pck@0.2"]["neck"] == 100
+    assert scores["pck@0.2"]["mean"] == pytest.approx(100 * (13 + 0.5) / 14)
+    assert scores["pdj"]["0.20"] == scores["pck@0.2"]["mean"]
+    assert scores["pdj"]["0.15"] == pytest.approx(100 * (13 + 0.25) / 14)
+    assert scores["pdj"]["0.35"] == 100
+    assert scores["pckh@0.5"]["head_top"] == 100  # 10 of 20, 10.01 of 20.1, 15.01 of 40; the fourth does not count
+    assert scores["pcp_strict@0.5"]["head"] == 75 and scores["pcp_relaxed@0.5"]["head"] == 100
+    assert scores["pcp_strict@0.5"]["mean10"] == 97.5 and scores["pcp_strict@0.5"]["mean8"] == 100
+    # the persons' means of ten sticks: 1, 1, 0.9, 1
+    assert scores["standard_error"]["pcp_strict@0.5_mean10"] == pytest.approx(100 * 0.05 / 2)
+
+
+def test_what_is_not_annotated_is_nan_in_scores_null_in_json_and_a_dash_in_the_table(tmp_path):
+    truth = truth_of()
+    predicted = near(truth, 5)
+    truth[:, LSP.index("r_ankle")] = np.nan
+    scores = score(predicted, truth, np.full(40, np.nan), LSP)
+    assert np.isnan([scores["pck@0.2"]["r_ankle"], scores["pcp_strict@0.5"]["r_lower_leg"], scores["pckh@0.5"]["mean"],
+                     scores["standard_error"]["pckh@0.5"]]).all()
+    assert not np.isnan([scores["pck@0.2"]["mean"], scores["pcp_strict@0.5"]["mean8"]]).any()
+    arrays.save_json(tmp_path / "scores.json", scores)
+    read = json.loads((tmp_path / "scores.json").read_text())
+    assert read["pck@0.2"]["r_ankle"] is None
+    assert table({"a": read, "b": scores}, [("a", "b")]) == table({"a": scores, "b": scores}, [("a", "b")])
+    assert sections(table({"a": read}))["strict PCP@0.5"]["r_lower_leg"] == ["-"]
+    assert "PCKh@0.5 -" in summary(read)
+
+
+def test_standard_errors_are_those_of_the_means():
+    truth = truth_of()
+    predicted = near(truth, 40)
+    scores = score(predicted, truth, np.full(40, 60), LSP)["standard_error"]
+    limbs = limb_hits(predicted, truth, LSP)
+    assert scores["pcp_strict@0.5_mean10"] == pytest.approx(100 * standard_error(limbs))
+    assert scores["pcp_strict@0.5_mean8"] == pytest.approx(100 * standard_error(limbs[:, 1:9]))
+    assert scores["pckh@0.5"] == pytest.approx(100 * standard_error(joint_hits(predicted, truth, [60] * 40, 0.5)))
+    assert min(scores.values()) > 0
+
+
+def sections(text):
+    """Title -> {part: cells} of a table."""
+    blocks = [block.splitlines() for block in text.split("\n\n")[1:]]
+    return {block[0][:16].strip(): {line[:16].strip(): line[16:].split() for line in block[1:]} for block in blocks}
+
+
+def test_table_has_every_part_every_model_and_the_gains():
+    columns = {"mean pose": scores_of(80), "stage 1": scores_of(30), "stage 2": scores_of(20)}
+    text = table(columns, [("stage 1", "stage 2")])
+    shown = sections(text)
+    assert list(shown) == ["strict PCP@0.5", "relaxed PCP@0.5", "PCK@0.2", "PDJ", "PCKh@0.5"]
+    for title, metric in zip(shown, ("pcp_strict@0.5", "pcp_relaxed@0.5", "pck@0.2", "pdj", "pckh@0.5"), strict=True):
+        assert [part.removeprefix("at ") for part in shown[title]] == list(columns["stage 1"][metric])
+        for part, cells in shown[title].items():
+            rates = [scores[metric][part.removeprefix("at ")] for scores in columns.values()]
+            rates.append(rates[2] - rates[1])
+            numbers = [cell for cell in cells if "±" not in cell]
+            assert numbers == [*(f"{rate:.1f}" for rate in rates[:3]), f"{rates[3]:+.1f}"]
+            assert len(cells) - len(numbers) == 3 * part.startswith("mean")
+    error = columns["stage 2"]["standard_error"]["pcp_relaxed@0.5_mean8"]
+    assert shown["relaxed PCP@0.5"]["mean8"][5] == f"±{error:.1f}"
+    assert "40 persons" in text.splitlines()[0]
+    assert text.count("gain\n") == 5
+
+
+def test_table_is_aligned_and_narrow():
+    columns = {name: scores_of(error) for name, error in
+               (("mean pose", 80), ("stage 1", 30), ("stage 2", 20), ("stage 3", 0))}
+    lines = table(columns, [("stage 1", "stage 2"), ("stage 2", "stage 3")]).splitlines()
+    assert max(map(len, lines)) < 100
+    assert not any(line.endswith(" ") for line in lines)
+    points = {line.index(".", 16) for line in lines if line.startswith("  ")}
+    assert len(points) == 1  # the first model's decimal points stand in one column
+    assert "gain" not in table(columns)
+
+
+def test_table_of_one_model_with_a_long_name():
+    text = table({"stage 1 without duplicates": scores_of(10)})
+    assert "stage 1 without duplicates\n" in text
+    assert sections(text)["PCK@0.2"]["neck"] == [f"{scores_of(10)['pck@0.2']['neck']:.1f}"]
+
+
+def test_summary_is_one_line_of_the_means():
+    scores = scores_of(25)
+    text = summary(scores)
+    assert "\n" not in text
+    for metric in METRICS - {"pdj"}:
+        for part, value in scores[metric].items():
+            if part.startswith("mean"):
+                assert f" {value:.1f}" in text
+    assert text.endswith("; 40 persons")
+
+
+def test_provenance_is_plain_and_says_where_the_result_comes_from(monkeypatch):
+    monkeypatch.setattr(sys, "argv", [str(reports.PROJECT / "train_stage1.py"), "--seed", "4"])
+    settings = argparse.Namespace(seed=4, scale=(0.8, 1.2), clip=None, data_dir=Path("data"), resume=False)
+    facts = provenance(settings, np.float32(1.5), persons=3)
+    assert facts["settings"] == {"seed": 4, "scale": [0.8, 1.2], "clip": None, "data_dir": "data", "resume": False}
+    assert facts["seed"] == 4 and facts["seconds"] == 1.5 and facts["persons"] == 3
+    assert facts["command"] == "python train_stage1.py --seed 4"
+    assert facts["commit"] == git_commit(reports.PROJECT)
+    assert facts["versions"]["python"] == platform.python_version()
+    assert facts["versions"]["numpy"] == np.__version__
+    assert "core" in facts["hardware"]
+    assert facts["date"].endswith("+00:00")
+    assert json.loads(json.dumps(facts)) == facts
+
+
+def test_command_line_names_the_projects_files_relative_to_it(tmp_path):
+    inside, outside = reports.PROJECT / "data", tmp_path / "other folder"
+    assert command_line(["test_stage1.py", str(inside), str(outside)]).startswith("python test_stage1.py data ")
+    assert str(outside) in command_line(["test_stage1.py", str(outside)])
+    assert command_line(["", "--joints"]) == "python '' --joints"
+    assert command_line(["-c"]) == "python -c"
+
+
+@pytest.fixture
+def git(tmp_path, monkeypatch):
+    """Run git in a fresh repository with one committed file."""
+    if not shutil.which("git"):
+        pytest.skip("git is not installed")
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)  # as a hook sets them
+
+    def call(*arguments):
+        command = ["git", "-C", str(tmp_path), "-c", "user.name=n", "-c", "user.email=e", "-c", "commit.gpgsign=false"]
+        return subprocess.run([*command, *arguments], check=True, capture_output=True, text=True).stdout.strip()
+    call("init")
+    (tmp_path / "code.py").write_text("1\n")
+    call("add", "code.py")
+    return call
+
+
+def test_git_commit(git, tmp_path, monkeypatch):
+    assert git_commit(tmp_path) == "unknown"  # nothing committed yet
+    git("commit", "-m", "first")
+    git("tag", "v1")
+    monkeypatch.chdir(Path(__file__).parent)  # it is the folder that counts, not where one stands
+    short = git("rev-parse", "--short", "HEAD")
+    assert git_commit(tmp_path) == short
+    (tmp_path / "results.json").write_text("{}")
+    assert git_commit(tmp_path) == short
+    (tmp_path / "code.py").write_text("2\n")
+    assert git_commit(tmp_path) == short + "-dirty"
+    (tmp_path / "copy").mkdir()
+    assert git_commit(tmp_path / "copy") == "unknown"
+
+
+def test_git_commit_without_git(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert git_commit(reports.PROJECT) == "unknown"
+
+
+def test_hardware_names_a_gpu_that_is_there(monkeypatch):
+    cuda = types.SimpleNamespace(is_available=lambda: True, get_device_name=lambda: "GPU of the test")
+    monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(cuda=cuda))
+    assert reports.hardware().endswith("; GPU of the test")
+    cuda.is_available = lambda: False
+    assert "GPU" not in reports.hardware()
