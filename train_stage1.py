@@ -17,7 +17,7 @@ from deeppose.augment import jitter_colour, mirror_joints, random_windows
 from deeppose.crops import box_windows, oversampling_for, sample_windows, to_window
 from deeppose.errors import UserError, run
 from deeppose.inference import predict_joints
-from deeppose.metrics import diameters, joint_hits, limb_hits, part_means
+from deeppose.metrics import diameters, joint_hits, limb_hits, overall_mean
 from deeppose.persons import load_persons
 from deeppose.reports import provenance
 from deeppose.settings import parse_settings
@@ -172,11 +172,11 @@ def evaluate(model, persons, rows, input_size, batch_size):
     hits = joint_hits(predicted, truth, diameters(truth, persons.skeleton), 0.2)
     limbs = limb_hits(predicted, truth, persons.skeleton)
     limbs = limbs[:, [list(persons.skeleton.limbs).index(name) for name in persons.skeleton.paper_limbs]]
-    scores = {"validation_loss": loss, "pdj": 100 * np.nanmean(part_means(hits)),
-              "pcp": 100 * np.nanmean(part_means(limbs))}
+    scores = {"validation_loss": loss, "pdj": 100 * overall_mean(hits),
+              "pcp": 100 * overall_mean(limbs)}
     sources = persons.sources[rows.cpu().numpy()]
     if len(names := sorted(set(sources))) > 1:
-        scores |= {f"pdj_{name}": 100 * np.nanmean(part_means(hits[sources == name])) for name in names}
+        scores |= {f"pdj_{name}": 100 * overall_mean(hits[sources == name]) for name in names}
     spread = np.mean(predicted.std(0) / np.nanstd(truth, axis=0).clip(min=1e-6))
     return {name: float(value) for name, value in scores.items()}, float(spread)
 

@@ -24,7 +24,7 @@ from deeppose.error_model import ErrorModel, ErrorSampler
 from deeppose.errors import UserError, run
 from deeppose.inference import diameters, displace_joint
 from deeppose.metrics import diameters as true_diameters
-from deeppose.metrics import joint_hits
+from deeppose.metrics import joint_hits, overall_mean
 from deeppose.persons import load_persons
 from deeppose.reports import THRESHOLDS, provenance
 from deeppose.settings import parse_settings
@@ -273,7 +273,7 @@ def evaluate(model, data, targets, settings):
         if model is not None:
             refined = displace_joint(model, data.persons.crops, held_out, refined, data.sides[held_out], output)
         refined = refined.cpu().numpy()[:, None]
-        curves.append([100 * np.nanmean(joint_hits(refined, truth[:, [joint]], spans, t)) for t in THRESHOLDS])
+        curves.append([100 * overall_mean(joint_hits(refined, truth[:, [joint]], spans, t)) for t in THRESHOLDS])
     mean = np.mean(curves, 0)
     return {"pdj": float(mean[list(THRESHOLDS).index(0.2)]), "area": float(mean.mean())}
 

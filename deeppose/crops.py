@@ -9,7 +9,6 @@ A window is a (2, 3) matrix [A | t]: crop pixels = A @ window frame + t.
 import torch
 import torch.nn.functional as F
 
-PADDING = (124, 116, 104)     # RGB beyond an image's edge: ImageNet's mean, which the networks see as 0
 MEAN = (0.485, 0.456, 0.406)  # ImageNet's mean and deviation of RGB in 0 ... 1, as torchvision's weights expect
 STD = (0.229, 0.224, 0.225)
 

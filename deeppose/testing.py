@@ -84,7 +84,8 @@ def gain(before, after, truth, skeleton):
 def show_persons(path, predicted, persons, spans):
     """The best, median and worst persons by mean joint error in diameters, with true and predicted skeletons."""
     truth = persons.truth
-    errors = np.nanmean(distances(predicted, truth), 1) / spans
+    away = distances(predicted, truth)
+    errors = np.nansum(away, 1) / np.maximum(np.isfinite(away).sum(1), 1) / np.where(spans > 0, spans, np.nan)
     order = np.argsort(errors)
     order = order[np.isfinite(errors[order])]
     count = min(SHOWN, len(order) // 3)
@@ -93,5 +94,8 @@ def show_persons(path, predicted, persons, spans):
     kinds = [kind for kind in ("best", "median", "worst") for _ in range(count)]
     images = persons.dataset["test"]["image"]
     captions = [f"{kind}: {images[i]}, {errors[i]:.2f} diam" for kind, i in zip(kinds, chosen)]
-    contact_sheet(path, persons.crops[chosen.tolist()].cpu().numpy(), persons.skeleton,
-                  [(truth[chosen], "truth"), (predicted[chosen], "predicted")], captions, columns=max(count, 1))
+    margin = round((persons.crop_size - persons.box_side) / 2)  # shown is the box, not the context round it
+    crops = persons.crops[chosen.tolist(), margin:-margin or None, margin:-margin or None].cpu().numpy()
+    contact_sheet(path, crops, persons.skeleton,
+                  [(truth[chosen] - margin, "truth"), (predicted[chosen] - margin, "predicted")], captions,
+                  columns=max(count, 1))
