@@ -27,7 +27,7 @@ STAGE2_EPOCHS = 3         # passes of each cascade network
 
 
 def steps(settings):
-    """(module, flags) of each step; folders, seed and device are added where a step has them."""
+    """(module, flags) of each step."""
     return [
         (demo_data, ["--figures", settings.train_figures + settings.test_figures]),
         (lsp_data, ["--no-use-lspe", "--crop-size", 96, "--lsp-train-images", settings.train_figures,
@@ -46,23 +46,33 @@ def steps(settings):
 
 def main(argv=None):
     settings = parse_settings(globals(), argv)
-    folder = Path(settings.demo_dir)
-    shared = {"RAW_DIR": folder / "raw", "DATA_DIR": folder / "data", "CHECKPOINT_DIR": folder / "checkpoints",
-              "RUN_DIR": folder / "runs", "SEED": settings.seed, "DEVICE": settings.device}
-    seconds = {}
-    for module, flags in steps(settings):
-        flags = [str(f) for f in flags]
-        for name, value in shared.items():
-            if hasattr(module, name):
-                flags += ["--" + name.lower().replace("_", "-"), str(value)]
-        name = module.__name__ + ".py"
-        print(f"\n$ python {name} {' '.join(flags)}", flush=True)
-        watch = Stopwatch()
-        module.main(flags)
-        seconds[name] = round(watch.seconds, 1)
+    seconds = run_steps(steps(settings), Path(settings.demo_dir), settings.seed, settings.device)
     print("\nseconds: " + ", ".join(f"{name} {value:.0f}" for name, value in seconds.items())
           + f"; together {sum(seconds.values()):.0f}")
-    print(f"pictures: {', '.join(str(p) for p in sorted(shared['RUN_DIR'].glob('*.png')))}")
+    print("pictures:\n  " + "\n  ".join(str(path) for path in sorted(Path(settings.demo_dir, "runs").glob("*.png"))))
+
+
+def run_steps(steps, folder, seed, device):
+    """Run steps in this process, each printed as the command that a user would type.
+
+    steps    list of (module, flags)
+    folder   holds raw/, data/, checkpoints/ and runs/, for the steps whose flags do not name others
+    Returns  script -> seconds
+    """
+    given = {"RAW_DIR": folder / "raw", "DATA_DIR": folder / "data", "CHECKPOINT_DIR": folder / "checkpoints",
+             "RUN_DIR": folder / "runs", "SEED": seed, "DEVICE": device}
+    seconds = {}
+    for module, flags in steps:
+        flags = [str(flag) for flag in flags]
+        for name, value in given.items():
+            flag = "--" + name.lower().replace("_", "-")
+            if hasattr(module, name) and flag not in flags:
+                flags += [flag, str(value)]
+        script = module.__name__ + ".py"
+        print(f"\n$ python {script} {' '.join(flags)}", flush=True)
+        watch = Stopwatch()
+        module.main(flags)
+        seconds[script] = round(watch.seconds, 1)
     return seconds
 
 

@@ -68,6 +68,7 @@ STEP_FACTOR = 0.1                # step: factor of each drop
 AVERAGE_DECAY = 0.0              # decay per step of the weights' moving average, which is then what is kept; 0 = none
 CLIP: float | None = None        # largest gradient norm; none = unlimited
 MIXED_PRECISION = True           # bfloat16 on CUDA; elsewhere always float32
+CHANNELS_LAST = False            # memory layout of the network; which one is faster depends on device and size
 PATIENCE = 0                     # stop after so many epochs without a better score; 0 = never
 BEST_BY = "pdj"                  # pdj | pcp | loss: the validation score that chooses the epoch
 
@@ -96,7 +97,7 @@ def main(argv=None):
     model = ResNetRegressor(settings.backbone, len(persons.skeleton.joints), settings.dropout, settings.loss)
     if not settings.resume:
         load_backbone(model, settings.weights)
-    model.to(device)
+    model.to(device, memory_format=torch.channels_last if settings.channels_last else torch.contiguous_format)
     optimiser = make_optimiser(settings.optimiser, model.parameters(), settings.learning_rate, settings.weight_decay,
                                settings.momentum, settings.initial_accumulator)
     average = moving_average(model, settings.average_decay)

@@ -29,7 +29,8 @@ def cascade_data(residual, truth, estimate, sigma=2.0, held_out=None):
     return SimpleNamespace(
         persons=persons, errors=model, sampler=ErrorSampler(model, "residuals", "cpu"), poses_px=estimate,
         diameters=spans, sides=sigma * spans, mirror=torch.tensor(LSP.mirror),
-        annotated=~truth.isnan().any(-1), held_out=torch.zeros(count, dtype=torch.bool) if held_out is None else held_out)
+        annotated=~truth.isnan().any(-1),
+        held_out=torch.zeros(count, dtype=torch.bool) if held_out is None else held_out)
 
 
 def draw(data, joint, **knobs):

@@ -282,7 +282,7 @@ def test_what_is_missing_names_the_step_that_makes_it(copy, script, missing, mes
     (train_stage2, ["--joints", "nose"], "no joint named nose; there are: r_ankle"),
     (train_stage2, ["--stage", "1"], "the cascade begins at stage 2"),
     (train_stage2, ["--crop-size", "60"], "AlexNet's smallest input is 67"),
-    (train_stage2, ["--stage", "3"], "train_output_stage2.npy not found; run: python generate_train_output.py --stage 2"),
+    (train_stage2, ["--stage", "3"], "output_stage2.npy not found; run: python generate_train_output.py --stage 2"),
     (generate_train_output, ["--stage", "3"], "no trained stage 3"),
 ])
 def test_wrong_settings_are_told_in_words(copy, script, flags, message):

@@ -1,0 +1,82 @@
+"""Photographs that show the same picture, found by a perceptual hash (the signs of an image's low frequencies)."""
+import numpy as np
+import scipy.fft
+from PIL import Image
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+THUMBNAIL = 32  # side of the grey thumbnail that is hashed, pixels
+BITS = 255      # 16 x 16 lowest frequencies without the mean
+_CHUNK = 256    # rows compared at once: 256 x 12,000 distances need 50 MB
+
+
+def thumbnail(image):
+    """A PIL image of any size -> (32, 32) uint8 grey; the aspect is not kept, so that crops of one photograph agree."""
+    return np.asarray(image.convert("L").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
+
+
+def hashes(thumbnails):
+    """Perceptual hashes.
+
+    thumbnails  (N, 32, 32) uint8
+    Returns     (N, 4) uint64: 255 bits, each telling whether one of the frequencies lies above their median
+    """
+    frequencies = scipy.fft.dctn(np.asarray(thumbnails, np.float32), axes=(1, 2))[:, :16, :16]
+    frequencies = frequencies.reshape(-1, 256)[:, 1:]  # (N, 16, 16) -> (N, 255), without the mean
+    bits = frequencies > np.median(frequencies, axis=1, keepdims=True)
+    return np.packbits(np.pad(bits, ((0, 0), (0, 1))), axis=1).view(np.uint64)
+
+
+def near_pairs(thumbnails, largest_distance):
+    """All pairs of images whose hashes, or one's hash and the other's mirrored hash, differ in few bits.
+
+    thumbnails        (N, 32, 32) uint8
+    largest_distance  bits of 255
+    Returns           pairs (P, 2) int, first < second; distances (P,) int; mirrored (P,) bool
+    """
+    thumbnails = np.asarray(thumbnails)
+    plain, turned = hashes(thumbnails), hashes(thumbnails[:, :, ::-1])
+    found = []
+    for start in range(0, len(plain), _CHUNK):
+        rows = plain[start:start + _CHUNK, None]
+        straight, mirrored = (np.bitwise_count(rows[..., 0] ^ other[start:, 0]).astype(np.uint16) +
+                              sum(np.bitwise_count(rows[..., w] ^ other[start:, w]) for w in (1, 2, 3))
+                              for other in (plain, turned))
+        distances = np.minimum(straight, mirrored)
+        first, second = np.nonzero(np.triu(distances <= largest_distance, 1))
+        found.append(np.stack([first + start, second + start, distances[first, second],
+                               mirrored[first, second] < straight[first, second]], axis=1).astype(np.int64))
+    found = np.concatenate(found) if found else np.zeros((0, 4), np.int64)
+    return found[:, :2], found[:, 2], found[:, 3].astype(bool)
+
+
+def group(count, pairs):
+    """Number each image's group: images joined by a chain of pairs share one.
+
+    count    number of images
+    pairs    (P, 2) int
+    Returns  (count,) int, 0 ... groups - 1
+    """
+    links = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
+    return connected_components(links, directed=False)[1]
+
+
+def hold_out(groups, strata, barred, share, generator):
+    """Choose whole groups at random until each stratum has given its share.
+
+    groups     (N,) int, see `group`
+    strata     (N,) str, e.g. the data set of each image
+    barred     (N,) bool; a group that holds one of them is never chosen
+    share      of each stratum's images, 0 ... 1
+    generator  numpy.random.Generator
+    Returns    (N,) bool; each stratum gives round(share * its size), less where the next group would go beyond
+    """
+    chosen = np.zeros(len(groups), bool)
+    barred = np.isin(groups, groups[barred])
+    for stratum in np.unique(strata):
+        inside = strata == stratum
+        order = generator.permutation(np.unique(groups[inside & ~barred & ~chosen]))
+        sizes = np.bincount(groups[inside], minlength=groups.max() + 1)[order]
+        budget = round(share * inside.sum()) - chosen[inside].sum()
+        chosen |= np.isin(groups, order[np.cumsum(sizes) <= budget])
+    return chosen

@@ -1,0 +1,159 @@
+"""Person boxes in images, and the crops round them that step 1 stores.
+
+Frames
+    image pixels  x right, y down, centres at integers; an image spans -0.5 ... width - 0.5
+    edges         x0, y0, side of a square by its outer edges, counted from the image's corner (image pixels + 0.5)
+    crop pixels   = (image pixels + 0.5 - x0) * size / side - 0.5
+"""
+import io
+import math
+import struct
+import zipfile
+import zlib
+
+import numpy as np
+from PIL import Image
+
+from . import archives, near_duplicates
+
+PADDING = (124, 116, 104)  # RGB beyond an image's edge: ImageNet's mean, which the networks see as 0
+_ROWS_MAPPED = 64          # rows of an array held in memory at once while it is written
+
+# what broken files raise: Pillow (also struct and syntax errors of broken PNGs) and zip members
+UNREADABLE = (OSError, EOFError, SyntaxError, ValueError, struct.error, zlib.error, KeyError, RuntimeError,
+              zipfile.BadZipFile, Image.DecompressionBombError)
+
+
+def extents(joints):
+    """Longer side of each person's joint bounding box. joints (N, J, 2); returns (N,), 0 where no joint is known."""
+    low, high = _bounds(joints)
+    return (high - low).max(1)
+
+
+def image_boxes(sizes):
+    """The square that holds the whole image. sizes (N, 2) width, height; returns edges (N, 3)."""
+    sides = sizes.max(1)
+    return np.column_stack([sizes / 2 - sides[:, None] / 2, sides])
+
+
+def joint_boxes(joints, sizes, ratio, least_extent):
+    """Squares round the annotated joints.
+
+    joints        (N, J, 2) image pixels, NaN = not annotated
+    sizes         (N, 2) image width, height
+    ratio         box side in joint extents
+    least_extent  taken where a person with missing joints has less: two joints of an arm do not tell a person's size
+    Returns       edges (N, 3); without any joint the square lies at the image's centre
+    """
+    low, high = _bounds(joints)
+    unseen = np.isnan(joints).all((1, 2))
+    centres = np.where(unseen[:, None], sizes / 2, (low + high) / 2 + 0.5)
+    missing = np.isnan(joints).any((1, 2))
+    sides = ratio * np.maximum(extents(joints), np.where(missing, least_extent, 1))
+    return np.column_stack([centres - sides[:, None] / 2, sides])
+
+
+def enlarge(edges, factor):
+    """The same squares, `factor` times as large about their centres. edges (N, 3); returns (N, 3)."""
+    sides = edges[:, 2] * factor
+    return np.column_stack([edges[:, :2] - (sides - edges[:, 2])[:, None] / 2, sides])
+
+
+def vary(edges, shift, scale, generator):
+    """Shift and scale squares at random.
+
+    edges      (N, 3)
+    shift      largest move along x and y, in the square's sides (number or (N,))
+    scale      least and largest factor, drawn evenly in its logarithm
+    generator  numpy.random.Generator
+    Returns    (N, 3)
+    """
+    moved = edges.copy()
+    moved[:, :2] += generator.uniform(-1, 1, (len(edges), 2)) * shift * edges[:, 2:]
+    factors = np.exp(generator.uniform(*np.log(scale), len(edges)))
+    return enlarge(moved, factors)
+
+
+def mirror_edges(edges, widths):
+    """The same squares in the mirrored image. edges (N, 3), widths (N,) of the images; returns (N, 3)."""
+    return np.column_stack([widths - edges[:, 0] - edges[:, 2], edges[:, 1:]])
+
+
+def to_crop_px(joints, edges, size):
+    """Image pixels -> pixels of a crop of `size`. joints (N, J, 2), edges (N, 3); NaN stays NaN. Returns (N, J, 2)."""
+    return (joints + 0.5 - edges[:, None, :2]) * (size / edges[:, None, 2:]) - 0.5
+
+
+def to_image_px(joints, edges, size):
+    """The inverse of `to_crop_px`."""
+    return (joints + 0.5) * (edges[:, None, 2:] / size) - 0.5 + edges[:, None, :2]
+
+
+def cut(image, edges, size):
+    """One crop, antialiased, padded with PADDING beyond the image.
+
+    image    PIL RGB image
+    edges    (3,) of the square
+    Returns  (size, size, 3) uint8
+    """
+    x0, y0, side = map(float, edges)
+    margin = math.ceil(2 * max(1, side / size))  # reach of the bicubic filter: its neighbours count at the rim as well
+    left, top = math.floor(x0) - margin, math.floor(y0) - margin
+    width = math.ceil(side) + 1 + 2 * margin
+    canvas = Image.new("RGB", (width, width), PADDING)
+    canvas.paste(image, (-left, -top))
+    inside = (x0 - left, y0 - top, x0 - left + side, y0 - top + side)
+    return np.asarray(canvas.resize((size, size), Image.Resampling.BICUBIC, box=inside))
+
+
+def survey(task):
+    """Decode images for their sizes and thumbnails; runs in a worker process.
+
+    task     (path of a folder or zip, names of its members)
+    Returns  sizes (n, 2) int width, height; thumbnails (n, 32, 32) uint8; faults, n times None or why it can't be read
+    """
+    path, members = task
+    sizes = np.zeros((len(members), 2), int)
+    thumbnails = np.zeros((len(members), near_duplicates.THUMBNAIL, near_duplicates.THUMBNAIL), np.uint8)
+    faults = [None] * len(members)
+    with archives.opened(path) as read:
+        for row, member in enumerate(members):
+            try:
+                image = _decode(read, member)
+            except UNREADABLE as error:
+                faults[row] = str(error) or type(error).__name__
+                continue
+            sizes[row], thumbnails[row] = image.size, near_duplicates.thumbnail(image)
+    return sizes, thumbnails, faults
+
+
+def write(task):
+    """Cut crops and write them as rows of an .npy file that exists; runs in a worker process.
+
+    task     (path of a folder or zip, names of its members, edges (n, 3) in each unmirrored image, flipped (n,) bool,
+             .npy file uint8 (N, S, S, 3), its rows (n,) int, ascending)
+    Returns  n
+    """
+    path, members, edges, flipped, array, rows = task
+    with archives.opened(path) as read:
+        for start in range(0, len(rows), _ROWS_MAPPED):
+            # mapped anew for each few rows: a map's written pages count as this process's memory until it is dropped
+            crops = np.load(array, mmap_mode="r+")
+            for i in range(start, min(start + _ROWS_MAPPED, len(rows))):
+                crop = cut(_decode(read, members[i]), edges[i], crops.shape[1])
+                crops[rows[i]] = crop[:, ::-1] if flipped[i] else crop
+            del crops
+    return len(rows)
+
+
+def _decode(read, member):
+    with Image.open(io.BytesIO(read(member))) as image:
+        return image.convert("RGB")
+
+
+def _bounds(joints):
+    """Corners of the joint bounding boxes, (N, 2) each; 0 where no joint is known."""
+    unseen = np.isnan(joints).all((1, 2))[:, None]
+    low = np.where(np.isnan(joints), np.inf, joints).min(1)
+    high = np.where(np.isnan(joints), -np.inf, joints).max(1)
+    return np.where(unseen, 0, low), np.where(unseen, 0, high)
