@@ -14,7 +14,7 @@ import train_stage1
 import train_stage2
 from deeppose.errors import run
 from deeppose.settings import parse_settings
-from deeppose.training import Stopwatch
+from deeppose.steps import run_steps
 
 DEMO_DIR = "demo"         # where everything goes
 SEED = 0                  # of the figures, the networks and their training
@@ -50,30 +50,6 @@ def main(argv=None):
     print("\nseconds: " + ", ".join(f"{name} {value:.0f}" for name, value in seconds.items())
           + f"; together {sum(seconds.values()):.0f}")
     print("pictures:\n  " + "\n  ".join(str(path) for path in sorted(Path(settings.demo_dir, "runs").glob("*.png"))))
-
-
-def run_steps(steps, folder, seed, device):
-    """Run steps in this process, each printed as the command that a user would type.
-
-    steps    list of (module, flags)
-    folder   holds raw/, data/, checkpoints/ and runs/, for the steps whose flags do not name others
-    Returns  script -> seconds
-    """
-    given = {"RAW_DIR": folder / "raw", "DATA_DIR": folder / "data", "CHECKPOINT_DIR": folder / "checkpoints",
-             "RUN_DIR": folder / "runs", "SEED": seed, "DEVICE": device}
-    seconds = {}
-    for module, flags in steps:
-        flags = [str(flag) for flag in flags]
-        for name, value in given.items():
-            flag = "--" + name.lower().replace("_", "-")
-            if hasattr(module, name) and flag not in flags:
-                flags += [flag, str(value)]
-        script = module.__name__ + ".py"
-        print(f"\n$ python {script} {' '.join(flags)}", flush=True)
-        watch = Stopwatch()
-        module.main(flags)
-        seconds[script] = round(watch.seconds, 1)
-    return seconds
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from deeppose import arrays  # noqa: E402
 from deeppose.errors import run  # noqa: E402
 from deeppose.reports import provenance  # noqa: E402
 from deeppose.settings import parse_settings  # noqa: E402
+from deeppose.steps import run_steps  # noqa: E402
 from deeppose.training import Stopwatch  # noqa: E402
 
 WORK_DIR = "runs/demo_seeds"           # data, checkpoints and runs of each run
@@ -37,7 +38,7 @@ def main(argv=None):
             if not record.exists():
                 epochs = factor * demo.STAGE1_EPOCHS
                 chosen = parse_settings(vars(demo), ["--seed", str(seed), "--stage1-epochs", str(epochs)])
-                arrays.save_json(record, demo.run_steps(demo.steps(chosen), folder, seed, settings.device))
+                arrays.save_json(record, run_steps(demo.steps(chosen), folder, seed, settings.device))
             scores = arrays.load_json(folder / "runs/stage2.json", "python demo.py")
             stages = {"mean pose": scores["mean pose"], "stage 1": scores["stage 1"], "stage 2": scores}
             runs.setdefault(kind, {})[f"seed {seed}"] = {

@@ -23,8 +23,8 @@ from deeppose import arrays  # noqa: E402
 from deeppose.errors import run  # noqa: E402
 from deeppose.reports import provenance  # noqa: E402
 from deeppose.settings import parse_settings  # noqa: E402
+from deeppose.steps import run_steps  # noqa: E402
 from deeppose.training import load_checkpoint, save_checkpoint  # noqa: E402
-from demo import run_steps  # noqa: E402
 
 RAW_DIR = "data/raw"            # holds lsp_dataset.zip and lspet_dataset.zip
 WORK_DIR = "runs/lsp_cpu"       # data, checkpoints and runs of this measurement
@@ -47,7 +47,8 @@ def steps(settings):
 
 
 STAGE1 = ("--backbone resnet18 --weights none --input-size 96 --loss smooth_l1 --dropout 0 --optimiser adamw "
-          "--learning-rate 1e-3 --weight-decay 0.05 --schedule cosine --warmup-epochs 1 --epochs 22 --batch-size 32 --channels-last").split()
+          "--learning-rate 1e-3 --weight-decay 0.05 --schedule cosine --warmup-epochs 1 --epochs 22 --batch-size 32 "
+          "--channels-last").split()
 STAGE2 = ("--crop-size 67 --width 0.5 --loss smooth_l1 --dropout 0.1 --optimiser adam --learning-rate 1e-3 "
           "--schedule cosine --sigma 1.5 --crops-per-image 2 --epochs 3").split()
 
