@@ -1,425 +1,482 @@
-"""Draw figures to try the pipeline on: articulated people in the raw layout of Leeds Sports Pose.
+"""Draw articulated human figures into LSP's raw layout, for the six steps to run on without any download.
 
-Writes  demo/raw/lsp_dataset/images/im0001.jpg, ...  one person each, cropped as LSP's authors crop
-        demo/raw/lsp_dataset/joints.mat              (3, 14, FIGURES): x, y, 1 = occluded
-Next    python lsp_data.py --raw-dir demo/raw --no-use-lspe --lsp-train-images 1150
+Writes  demo/raw/lsp_dataset/images/im0001.jpg ...  a person each, cropped as LSP's authors crop
+        demo/raw/lsp_dataset/joints.mat             joints in image pixels; row 3: 1 = occluded or outside the image
+Next    python lsp_data.py --raw-dir demo/raw --no-use-lspe
 """
 import colorsys
-import math
+import io
+import shutil
 from pathlib import Path
 
 import numpy as np
 import scipy.io
-from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter
 from tqdm import tqdm
 
-from deeppose.arrays import whole
 from deeppose.errors import UserError, run
 from deeppose.parallel import worker_map
 from deeppose.settings import parse_settings
 from deeppose.skeletons import LSP
 
-RAW_DIR = "demo/raw"  # the figures go to lsp_dataset/ in it
-FIGURES = 1350        # how many to draw
-SEED = 0              # each figure depends on this and its own number only
+RAW_DIR = "demo/raw"  # folder of the raw data; the figures go to its lsp_dataset/, in place of older figures
+FIGURES = 1350        # figures to draw
+SEED = 0              # another seed, other figures; figure k does not depend on how many there are
 WORKERS = 0           # processes that draw; 0 = one for each core
 
-# drawn so many times larger, then reduced: smooth edges
-FINE = 3
-MARK = "DRAWN_FIGURES.txt"
+FIGURES_PER_TASK = 25
+HEADER = b"MATLAB 5.0 MAT-file, figures drawn by demo_data.py"
+SUPERSAMPLING = 3
 
-# Lengths in heights of the person, after Drillis & Contini's segment tables.
-PROPORTIONS = {"shoulder": 0.125, "hip": 0.075, "torso": 0.29, "neck": 0.05, "head": 0.14, "upper_arm": 0.175,
-               "lower_arm": 0.15, "upper_leg": 0.24, "lower_leg": 0.235, "foot": 0.08}
-# Half widths of a limb at its two ends, in heights.
-WIDTHS = {"upper_arm": (0.031, 0.025), "lower_arm": (0.025, 0.018), "upper_leg": (0.050, 0.034),
-          "lower_leg": (0.034, 0.022), "foot": (0.022, 0.018), "neck": (0.024, 0.024)}
+# Three axes throughout: x to the image's right, y down, z towards the viewer, in heights of the person. At rest the
+# person faces the viewer upright, so that x also points to the person's left. The camera looks along z from afar.
+
+# pose: how often, spine's lean forward, then for either side of the body, in degrees: thigh forward, thigh outward,
+# knee, upper arm forward, upper arm outward, upper arm turned inward, elbow. The sides are exchanged in half the cases.
+POSES = {
+    "stand":     (16, 2, (3, 5, 4, 2, 10, 10, 18), (0, 5, 4, 2, 10, 10, 18)),
+    "akimbo":    (6, 2, (4, 8, 5, -15, 45, 75, 95), (0, 6, 5, -15, 45, 75, 95)),
+    "walk":      (14, 4, (24, 2, 10, -22, 10, 10, 22), (-16, 2, 24, 24, 10, 10, 35)),
+    "run":       (16, 10, (58, 3, 75, -42, 18, 15, 85), (-18, 2, 50, 35, 16, 25, 90)),
+    "cheer":     (8, -2, (4, 9, 6, 10, 150, 0, 22), (0, 9, 6, 10, 150, 0, 22)),
+    "surrender": (5, 0, (4, 7, 5, 0, 80, -85, 75), (0, 7, 5, 0, 80, -85, 75)),
+    "throw":     (9, 8, (38, 8, 35, 0, 120, -60, 55), (-18, 10, 15, 45, 35, 10, 35)),
+    "kick":      (6, -8, (65, 8, 20, -20, 50, 10, 25), (-6, 6, 14, 30, 55, 20, 30)),
+    "star":      (6, 0, (2, 26, 8, 0, 105, 0, 15), (2, 26, 8, 0, 105, 0, 15)),
+    "guard":     (6, 18, (30, 20, 45, 45, 25, 45, 80), (28, 20, 45, 45, 25, 45, 80)),
+    "squat":     (5, 28, (80, 24, 105, 45, 20, 20, 50), (80, 24, 105, 45, 20, 20, 50)),
+    "bent":      (3, 65, (18, 8, 25, 60, 10, 0, 15), (10, 8, 20, 60, 10, 0, 15)),
+}
+SPREAD = np.array([9, 5, 9, 16, 12, 22, 18.])
+LOWEST, HIGHEST = np.array([[-40, -2, 0, -60, 4, -110, 3], [110, 55, 135, 170, 175, 100, 145.]])
+
+# what lies further in front of a joint than this, in heights, hides it, unless it is a limb that ends in the joint
+COVER = {"ankle": 0.045, "knee": 0.06, "hip": 0.09, "wrist": 0.035, "elbow": 0.042, "shoulder": 0.065, "neck": 0.08,
+         "head_top": 0.09}
+
+SKIN = np.array([[255, 224, 196], [241, 194, 155], [224, 172, 125], [198, 134, 88], [141, 85, 48], [92, 56, 34]])
+HAIR = np.array([[30, 24, 20], [62, 40, 24], [104, 68, 38], [188, 150, 86], [142, 62, 30], [150, 146, 140]])
+RINGS, SIDES = 9, 12
 
 
 def main(argv=None):
     settings = parse_settings(globals(), argv)
     if settings.figures < 1:
-        raise UserError(f"--figures {settings.figures}: at least one")
-    folder = Path(settings.raw_dir, "lsp_dataset")
+        raise UserError(f"--figures {settings.figures}: at least one is needed")
+    if settings.workers < 0 or settings.seed < 0:
+        raise UserError("--workers and --seed can't be negative")
+    folder = Path(settings.raw_dir) / "lsp_dataset"
     write_figures(folder, settings.figures, settings.seed, settings.workers)
-    print(f"{settings.figures} figures in {folder}")
-    print(f"next: python lsp_data.py --raw-dir {settings.raw_dir} --no-use-lspe --lsp-train-images ...")
+    print(f"written: {folder}, {settings.figures} figures\n"
+          f"next: python lsp_data.py --raw-dir {settings.raw_dir} --no-use-lspe")
 
 
 def write_figures(folder, count, seed, workers=0):
-    """Write images/im0001.jpg ... and joints.mat.
+    """Draw figures into a folder, in LSP's layout: images/im0001.jpg ..., joints.mat.
 
-    folder   of the data set; figures drawn there before go
-    count    figures
-    seed     with a figure's number it decides the figure, whatever the count
+    count    figures; figure k is the same whatever their number
     workers  processes; 0 = one for each core
-    Raises   UserError where the folder holds anything but drawn figures: real photographs are not written over
+    joints.mat holds joints (3, 14, count) float64: x, y in image pixels, centres at integers; 1 = occluded or outside
+    Raises   UserError where the folder holds anything but figures drawn before, which are replaced
     """
     folder = Path(folder)
-    if folder.exists() and any(folder.iterdir()) and not (folder / MARK).exists():
-        raise UserError(f"{folder.resolve()} holds files that demo_data.py did not draw; name another --raw-dir")
-    (folder / "images").mkdir(parents=True, exist_ok=True)
-    (folder / MARK).write_text("Drawn by demo_data.py, which may replace everything in this folder.\n")
-    for old in (folder / "images").glob("im*.jpg"):
-        old.unlink()
-    joints = np.empty((3, len(LSP.joints), count))
-    with worker_map(workers) as parallel:
-        tasks = [(folder, number, seed) for number in range(1, count + 1)]
-        for number, drawn in enumerate(tqdm(parallel(_write_figure, tasks), desc="drawing", total=count, unit="figure",
-                                            leave=False, disable=None)):
-            joints[:, :, number] = drawn.T
-    with whole(folder / "joints.mat") as temporary, open(temporary, "wb") as file:
-        scipy.io.savemat(file, {"joints": joints})
+    if folder.exists() and not _drawn_here(folder):
+        raise UserError(f"{folder.resolve()} holds files that demo_data.py did not draw; "
+                        f"name another folder with --raw-dir")
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    (part / "images").mkdir(parents=True)
+    starts = range(0, count, FIGURES_PER_TASK)
+    tasks = [(part / "images", seed, range(start + 1, min(start + FIGURES_PER_TASK, count) + 1)) for start in starts]
+    with worker_map(workers) as parallel, tqdm(total=count, desc="figures", leave=False, disable=None) as bar:
+        joints = []
+        for some in parallel(_write_images, tasks):
+            joints += some
+            bar.update(len(some))
+    file = io.BytesIO()
+    scipy.io.savemat(file, {"joints": np.stack(joints).T})  # (count, 14, 3) -> (3, 14, count)
+    # the header's free text: SciPy's has the time of day, which would make each run's file another
+    (part / "joints.mat").write_bytes(HEADER.ljust(116) + file.getvalue()[116:])
+    if folder.exists():
+        shutil.rmtree(folder)
+    part.rename(folder)
 
 
-def _write_figure(task):
-    folder, number, seed = task
-    image, joints = draw_figure(seed, number)
-    image.save(folder / "images" / f"im{number:04d}.jpg", quality=92)
+def _drawn_here(folder):
+    try:
+        with open(folder / "joints.mat", "rb") as file:
+            return file.read(len(HEADER)) == HEADER
+    except OSError:
+        return not any(folder.iterdir())
+
+
+def _write_images(task):
+    """Draw the figures of one task; runs in a worker process. Returns a (14, 3) array for each."""
+    folder, seed, numbers = task
+    joints = []
+    for number in numbers:
+        image, positions = draw_figure(seed, number)
+        image.save(folder / f"im{number:04d}.jpg", quality=92)
+        joints.append(positions)
     return joints
 
 
 def draw_figure(seed, number):
-    """One image and its joints.
+    """Draw one figure.
 
-    Returns  PIL RGB image; (14, 3) float64: x, y in image pixels (centres at integers, possibly outside) and
-             1 where something covers the joint or the image ends before it, else 0
+    Returns  PIL RGB image; joints (14, 3) float64 in LSP's order: x, y in image pixels (centres at integers, possibly
+             outside), 1 = occluded or outside
     """
-    random = np.random.default_rng([seed, number])
-    height = random.normal(150, 16) * FINE  # of a person standing upright, fine pixels
-    person = Person(random, height)
-    low, high = person.joints[:, :2].min(0), person.joints[:, :2].max(0)
-    margin = random.uniform(0.06, 0.2, 4) * 0.8 * height * 0.5
-    if random.random() < 0.15:  # a tight crop that cuts something off
-        margin[random.integers(4)] = -random.uniform(0.02, 0.1) * height
-    left, top = low - margin[:2]
-    width, tall = (np.maximum(high - low + margin[:2] + margin[2:], 40 * FINE) / FINE).astype(int) * FINE
-    canvas = _background(random, width, tall)
-    draw = ImageDraw.Draw(canvas)
-    if random.random() < 0.35:  # somebody else, behind and partly outside
-        other = Person(random, height * random.uniform(0.7, 1.1))
-        shift = (random.choice([-1, 1]) * random.uniform(0.3, 0.6) * width + width / 2, random.uniform(0.4, 0.7) * tall)
-        other.draw(draw, None, np.array(shift) - other.joints[:, :2].mean(0))
-    parts = Image.new("L", canvas.size, 0)
-    person.draw(draw, ImageDraw.Draw(parts), -np.array([left, top]))
-    _occluder(random, draw, ImageDraw.Draw(parts), width, tall)
-    image = canvas.resize((width // FINE, tall // FINE), Image.Resampling.BOX)
+    rng = np.random.default_rng((seed, number))
+    quads, colours, ends, joints = person(rng)
+    low, high = joints[:, :2].min(0), joints[:, :2].max(0)
+    scale = rng.triangular(112, 140, 165) / (high - low).max()  # image pixels in a height
+    before, after = rng.uniform((14, 12), (34, 26)), rng.uniform((14, 14), (34, 30))
+    if rng.random() < 0.12:  # a tight crop cuts off hands, feet or the head
+        margins, axis = (before, after)[rng.integers(2)], rng.integers(2)
+        margins[axis] = -rng.uniform(0.03, 0.10) * (high - low)[axis] * scale
+    size = np.maximum(np.round((high - low) * scale + before + after), 40).astype(int)
+    place = np.append(before - low * scale, 0)
 
-    fine = person.joints[:, :2] - (left, top)  # continuous: a pixel's left edge is its index
-    joints = np.column_stack([fine / FINE - 0.5, np.zeros(len(fine))])
-    covered = np.asarray(parts)
-    for joint, (x, y) in enumerate(np.floor(fine).astype(int)):
-        inside = 0 <= x < width and 0 <= y < tall
-        joints[joint, 2] = not inside or covered[y, x] not in person.own_parts(joint)
-    return _photograph(random, image), joints
+    scene = [(quads * scale + place, colours, ends)]
+    scene += [other_person(rng, size, scale) for _ in range(rng.choice(3, p=(0.62, 0.28, 0.10)))]
+    scene += [single_object(rng, size, scale) for _ in range(rng.choice(4, p=(0.40, 0.35, 0.17, 0.08)))]
+    quads, colours, ends = (np.concatenate(parts) for parts in zip(*scene))
+    order = np.argsort(quads[..., 2].mean(1), kind="stable")  # far ones first
+    quads, colours, ends = quads[order], colours[order], ends[order]
+    painted = _paint(quads[..., :2], size)
+    image = np.where(painted[..., None] > 0, np.vstack([[0, 0, 0], colours])[painted], background(rng, size))
+    image = Image.fromarray(image.clip(0, 255).astype(np.uint8)).reduce(SUPERSAMPLING)
+    joints = joints * scale + place
+    occluded = _occluded(joints, scale, painted, quads, ends)
+    return photograph(rng, image), np.column_stack([joints[:, :2], occluded])
 
 
-class Person:
-    """A pose in space, seen from the front, projected; clothes; and how to draw them.
+def _paint(polygons, size):
+    """Draw polygons over each other. polygons (M, 4, 2) image pixels; returns (h, w) supersampled: 0, or 1 + row."""
+    picture = Image.new("I", tuple(int(s) * SUPERSAMPLING for s in size))
+    draw = ImageDraw.Draw(picture)
+    corners = ((polygons + 0.5) * SUPERSAMPLING - 0.5).reshape(len(polygons), 8)  # (M, 4, 2) -> (M, 8)
+    for row, corner in enumerate(corners.tolist()):
+        draw.polygon(corner, fill=row + 1)
+    return np.asarray(picture)
 
-    joints  (14, 3) LSP's order; x right, y down in fine pixels, z towards the viewer
+
+def _occluded(joints_px, scale, painted, quads, ends):
+    """Which joints are hidden or outside the image.
+
+    joints_px  (14, 3) image pixels, as are quads (M, 4, 3)
+    painted    (h, w) what `_paint` returns for the quads
+    ends       (M, 14) bool, whether a quad's limb ends in the joint
     """
-
-    def __init__(self, random, height):
-        self.random, self.height = random, height
-        self.style = _clothes(random)
-        size = {name: length * height * random.normal(1, 0.04) for name, length in PROPORTIONS.items()}
-        self.size = size
-        body = _pose(random, size)
-        view = random.random()
-        yaw = random.normal(0, 28) if view < 0.68 else random.normal(180, 22) if view < 0.84 else \
-            random.choice([-90, 90]) + random.normal(0, 20)
-        roll = random.normal(0, 12) if random.random() < 0.88 else random.uniform(-90, 90)
-        turn = _rotation("z", roll) @ _rotation("y", yaw)
-        # body: x to the person's left, y up, z forward -> image: x right, y down, z towards the viewer
-        self.place = {name: (turn @ point) * (1, -1, 1) for name, point in body.items()}
-        self.forward = turn @ (0, 0, 1) * (1, -1, 1)
-        self.joints = np.array([self.place[name] for name in LSP.joints])
-
-    def own_parts(self, joint):
-        """Numbers of the parts that may lie over a joint without hiding it."""
-        name = LSP.joints[joint]
-        side, kind = name.split("_", 1) if name[1] == "_" else ("", name)
-        own = {"ankle": ("lower_leg", "foot"), "knee": ("upper_leg", "lower_leg"), "hip": ("upper_leg",),
-               "wrist": ("lower_arm",), "elbow": ("upper_arm", "lower_arm"), "shoulder": ("upper_arm",)}.get(kind)
-        if own is None:
-            return [self.PARTS.index(part) + 1 for part in ("head", "neck", "torso")]
-        torso = [self.PARTS.index("torso") + 1] if kind in ("hip", "shoulder") else []
-        return [self.PARTS.index(f"{side}_{part}") + 1 for part in own] + torso
-
-    PARTS = ["head", "neck", "torso"] + [f"{side}_{part}" for side in "rl" for part in
-                                         ("upper_arm", "lower_arm", "upper_leg", "lower_leg", "foot")]
-    ENDS = {"upper_arm": ("shoulder", "elbow"), "lower_arm": ("elbow", "wrist"), "upper_leg": ("hip", "knee"),
-            "lower_leg": ("knee", "ankle"), "foot": ("ankle", "toe")}
-
-    def draw(self, draw, parts, shift):
-        """Draw every part from the farthest to the nearest; `parts`, if given, takes each one's number."""
-        ends = {f"{side}_{part}": (self.place[f"{side}_{a}"], self.place[f"{side}_{b}"])
-                for side in "rl" for part, (a, b) in self.ENDS.items()}
-        depth = {name: (a[2] + b[2]) / 2 for name, (a, b) in ends.items()}
-        trunk = [self.place[f"{side}_{end}"] for side in "rl" for end in ("shoulder", "hip")]
-        depth["torso"] = np.mean([point[2] for point in trunk])
-        depth["neck"] = depth["torso"] - 1e-3 if self.forward[2] < 0 else depth["torso"] + 1e-3
-        depth["head"] = self.place["head_top"][2] * 0.5 + self.place["neck"][2] * 0.5 + 0.01 * self.height
-        for name in sorted(depth, key=depth.get):
-            number = self.PARTS.index(name) + 1
-            if name == "torso":
-                self._torso(draw, parts, shift, number)
-            elif name == "head":
-                self._head(draw, parts, shift, number)
-            elif name == "neck":
-                base, top = self.place["neck"], self.place["neck"] * 0.55 + self.place["head_top"] * 0.45
-                self._limb(draw, parts, base + (0, 0.02 * self.height, 0), top, WIDTHS["neck"], self.style["skin"],
-                           shift, number)
-            else:
-                kind = name[2:]
-                self._limb(draw, parts, *ends[name], WIDTHS[kind], self.style[kind], shift, number)
-                if kind == "lower_arm":  # a hand
-                    self._disc(draw, parts, self.place[f"{name[0]}_wrist"], 0.021, self.style["skin"], shift, number)
-
-    def _limb(self, draw, parts, start, end, widths, colour, shift, number):
-        outline = _capsule(start[:2] + shift, end[:2] + shift, *(w * self.height for w in widths))
-        lit = _capsule(start[:2] + shift - 0.006 * self.height, end[:2] + shift - 0.006 * self.height,
-                       *(0.68 * w * self.height for w in widths))
-        _fill(draw, outline, _shade(colour, 0.78))
-        _fill(draw, lit, colour)
-        if parts:
-            _fill(parts, outline, number)
-
-    def _disc(self, draw, parts, centre, radius, colour, shift, number):
-        disc = [(*(centre[:2] + shift), radius * self.height)]
-        _fill(draw, (disc, None), colour)
-        if parts:
-            _fill(parts, (disc, None), number)
-
-    def _torso(self, draw, parts, shift, number):
-        r_shoulder, r_hip, l_shoulder, l_hip = (self.place[f"{side}_{end}"][:2] + shift
-                                                for side in "rl" for end in ("shoulder", "hip"))
-        h = self.height
-        neck = self.place["neck"][:2] + shift
-        discs = [(*r_shoulder, 0.034 * h), (*l_shoulder, 0.034 * h), (*r_hip, 0.05 * h), (*l_hip, 0.05 * h),
-                 (*((r_shoulder + l_shoulder) / 2), 0.055 * h), (*((r_hip + l_hip) / 2), 0.055 * h)]
-        outline = (discs, _hull(discs))
-        colour, trousers = self.style["shirt"], self.style["upper_leg"]
-        _fill(draw, outline, _shade(colour, 0.85))
-        inner = [(x, y, 0.72 * r) for x, y, r in discs]
-        _fill(draw, (inner, _hull(inner)), colour)
-        belt = [(*r_hip, 0.046 * h), (*l_hip, 0.046 * h)]
-        _fill(draw, (belt, _hull(belt)), _shade(trousers, 0.9))
-        down = (r_hip + l_hip) / 2 - (r_shoulder + l_shoulder) / 2
-        across = l_shoulder - r_shoulder
-        if self.style["stripes"]:
-            for t in np.linspace(0.15, 0.8, 5):
-                a = r_shoulder + t * (r_hip - r_shoulder)
-                b = l_shoulder + t * (l_hip - l_shoulder)
-                draw.line([tuple(a), tuple(b)], fill=self.style["mark"], width=max(1, int(0.014 * h)))
-        ahead = self.forward[:2] * 0.06 * h
-        if self.forward[2] > 0.15:  # the front: an open collar and a row of buttons
-            collar = [neck - 0.12 * across, neck + 0.12 * across, neck + 0.2 * down + ahead]
-            draw.polygon([tuple(p) for p in collar], fill=self.style["skin"])
-            for t in np.linspace(0.32, 0.85, 5):
-                x, y = neck + t * down + ahead
-                draw.ellipse([x - 0.008 * h, y - 0.008 * h, x + 0.008 * h, y + 0.008 * h], fill=self.style["mark"])
-        elif self.forward[2] < -0.15:  # the back: a broad number panel
-            middle = neck + 0.42 * down
-            box = [middle + i * 0.26 * across + j * 0.17 * down for i, j in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
-            draw.polygon([tuple(p) for p in box], fill=self.style["mark"])
-        if parts:
-            _fill(parts, outline, number)
-
-    def _head(self, draw, parts, shift, number):
-        top, neck = self.place["head_top"][:2] + shift, self.place["neck"][:2] + shift
-        h = self.height
-        axis = top - neck
-        length = max(np.hypot(*axis), 1e-6)
-        centre = neck + axis * 0.62
-        outline = _ellipse(centre, axis / length, 0.38 * max(length, 0.12 * h), 0.055 * h)
-        draw.polygon(outline, fill=self.style["hair"])
-        if parts:
-            parts.polygon(outline, fill=number)
-        ahead = self.forward
-        if ahead[2] > -0.35:  # the face looks where the person faces
-            face = centre + ahead[:2] * 0.024 * h - axis / length * 0.012 * h
-            wide = 0.046 * h * (0.62 + 0.38 * max(ahead[2], 0))
-            draw.polygon(_ellipse(face, axis / length, 0.3 * max(length, 0.12 * h), wide), fill=self.style["skin"])
-            side = np.array([-axis[1], axis[0]]) / length
-            for eye in (-1, 1):
-                x, y = face + ahead[:2] * 0.02 * h + axis / length * 0.012 * h + side * (
-                    eye * 0.019 * h * max(ahead[2], 0.2))
-                draw.ellipse([x - 0.007 * h, y - 0.007 * h, x + 0.007 * h, y + 0.007 * h], fill=(25, 20, 20))
-            a = face + ahead[:2] * 0.02 * h - axis / length * 0.026 * h
-            draw.line([tuple(a - side * 0.015 * h), tuple(a + side * 0.015 * h)], fill=(140, 50, 50),
-                      width=max(1, int(0.007 * h)))
+    height, width = painted.shape
+    column, row = np.floor((joints_px[:, :2] + 0.5) * SUPERSAMPLING).astype(int).T
+    outside = (column < 0) | (column >= width) | (row < 0) | (row >= height)
+    seen = painted[row.clip(0, height - 1), column.clip(0, width - 1)] - 1  # -1 is the background
+    cover = [COVER[name.removeprefix("r_").removeprefix("l_")] for name in LSP.joints]
+    covered = quads[seen, :, 2].max(1) > joints_px[:, 2] + np.array(cover) * scale
+    return outside | (covered & (seen >= 0) & ~ends[seen, np.arange(len(seen))])
 
 
-def _pose(random, size):
-    """Points of a body that faces +z with +x to its left and +y up; the pelvis is the origin."""
-    kind = random.choice(["stand", "walk", "run", "reach", "squat", "bend"], p=[0.2, 0.22, 0.22, 0.2, 0.08, 0.08])
-    lean = {"bend": random.uniform(25, 60), "run": random.normal(15, 7), "squat": random.normal(25, 8)}.get(
-        kind, random.normal(3, 5))
-    trunk = _rotation("z", random.normal(0, 6)) @ _rotation("x", lean) @ _rotation("y", random.normal(0, 10))
-    body = {"neck": trunk @ (0, size["torso"], 0)}
-    head = trunk @ _rotation("x", random.normal(-0.3 * lean, 10)) @ _rotation("z", random.normal(0, 9))
-    body["head_top"] = body["neck"] + head @ (0, size["neck"] + size["head"], 0)
-    phase = random.choice([-1, 1])
-    for side, sign in (("r", -1), ("l", 1)):
-        body[f"{side}_shoulder"] = body["neck"] + trunk @ (sign * size["shoulder"], -0.1 * size["torso"], 0)
-        body[f"{side}_hip"] = np.array((sign * size["hip"], 0.0, 0.0))
-        swing, spread, bend = _arm(random, kind, sign * phase)
-        upper = trunk @ _direction(swing, spread, sign)
-        lower = trunk @ _direction(swing + bend, spread * random.uniform(0.2, 1.0), sign)
-        body[f"{side}_elbow"] = body[f"{side}_shoulder"] + size["upper_arm"] * upper
-        body[f"{side}_wrist"] = body[f"{side}_elbow"] + size["lower_arm"] * lower
-        swing, spread, bend = _leg(random, kind, -sign * phase)
-        body[f"{side}_knee"] = body[f"{side}_hip"] + size["upper_leg"] * _direction(swing, spread, sign)
-        lower = _direction(swing - bend, spread * 0.6, sign)
-        body[f"{side}_ankle"] = body[f"{side}_knee"] + size["lower_leg"] * lower
-        body[f"{side}_toe"] = body[f"{side}_ankle"] + size["foot"] * (
-            _rotation("y", sign * random.uniform(0, 25)) @ _direction(swing - bend + 80, 0, sign))
-    return body
+def person(rng):
+    """A random person in a random pose, seen from a random side.
+
+    Returns  quads (M, 4, 3), those that face the viewer, in heights; colours (M, 3); ends (M, 14) bool, whether a
+             quad's limb ends in the joint; joints (14, 3)
+    """
+    pose = _pose(rng)
+    seen_from = rng.choice(["front", "side", "back"], p=(0.67, 0.18, 0.15))
+    yaw = {"front": rng.normal(0, 20), "side": rng.choice([-1, 1]) * rng.uniform(45, 105),
+           "back": rng.normal(180, 18)}[seen_from]
+    roll = rng.choice([rng.normal(0, 9), rng.uniform(-38, 38), rng.uniform(-180, 180)], p=(0.74, 0.19, 0.07))
+    root = _turn("z", roll) @ _turn("x", rng.normal(4, 7)) @ _turn("y", yaw)
+    joints, limbs = _body(rng, pose)
+    joints = np.stack([joints[name] for name in LSP.joints]) @ root.T
+    parts, ends = zip(*((part, [name in names.split() for name in LSP.joints]) for names, part in limbs))
+    light = np.array([rng.uniform(-0.8, 0.8), -rng.uniform(0.3, 1), rng.uniform(0.5, 1)])
+    quads, colours, part = _lit(parts, root, light / np.linalg.norm(light), rng.uniform(0.45, 0.75))
+    return quads, colours, np.array(ends)[part], joints
 
 
-def _arm(random, kind, ahead):
-    """Degrees: swing forward, spread to the side, bend of the elbow."""
-    if kind == "reach" and random.random() < 0.7 or random.random() < 0.12:
-        return random.uniform(-10, 60), random.uniform(60, 165), random.uniform(0, 60)
-    if kind == "run":
-        return 35 * ahead + random.normal(0, 12), random.uniform(5, 30), random.uniform(60, 110)
-    if kind == "walk":
-        return 20 * ahead + random.normal(0, 10), random.uniform(3, 22), random.uniform(5, 45)
-    return random.normal(12, 22), random.uniform(3, 45), random.uniform(0, 100)
+def _pose(rng):
+    """lean, twist and side bend of the spine, and (2, 7) angles of the right and left side as in POSES, degrees."""
+    shares = np.array([pose[0] for pose in POSES.values()], float)
+    _, lean, *sides = list(POSES.values())[rng.choice(len(POSES), p=shares / shares.sum())]
+    angles = np.array(sides[::rng.choice([-1, 1])]) + rng.normal(size=(2, 7)) * SPREAD
+    spine = np.array([lean, 0, 0]) + rng.normal(size=3) * (6, 10, 5)
+    return spine, angles.clip(LOWEST, HIGHEST)
 
 
-def _leg(random, kind, ahead):
-    """Degrees: swing forward, spread to the side, bend of the knee."""
-    if kind == "run":
-        return (35 * ahead + 12 + random.normal(0, 12), random.uniform(-2, 12),
-                random.uniform(15, 60) if ahead > 0 else random.uniform(30, 95))
-    if kind == "walk":
-        return 18 * ahead + random.normal(3, 7), random.uniform(0, 12), random.uniform(2, 35)
-    if kind == "squat":
-        swing = random.uniform(45, 95)
-        return swing, random.uniform(5, 35), swing + random.uniform(-10, 25)
-    return random.normal(4, 8), random.uniform(0, 24), abs(random.normal(6, 8))
-
-
-def _direction(swing, spread, sign):
-    """A limb that hangs down, swung forward and spread to its side; degrees. Unit vector (3,)."""
-    return _rotation("z", sign * spread) @ _rotation("x", -swing) @ np.array((0.0, -1.0, 0.0))
-
-
-def _rotation(axis, degrees):
-    c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+def _turn(axis, degrees):
+    """Rotation matrix about an axis: x lifts what hangs down forwards, y turns the front to the right, z clockwise."""
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     return np.array({"x": [[1, 0, 0], [0, c, -s], [0, s, c]], "y": [[c, 0, s], [0, 1, 0], [-s, 0, c]],
                      "z": [[c, -s, 0], [s, c, 0], [0, 0, 1]]}[axis])
 
 
-def _clothes(random):
-    skin = random.choice([(241, 206, 178), (224, 172, 132), (198, 134, 90), (141, 85, 52), (96, 60, 40)])
-    shirt, trousers, shoes, mark = (_colour(random) for _ in range(4))
-    skin = tuple(int(c) for c in skin)
-    bare_arms, bare_legs = random.random() < 0.6, random.random() < 0.35
-    hair = random.choice([(30, 24, 20), (70, 45, 25), (120, 80, 40), (190, 150, 90), (110, 110, 110)])
-    return {"skin": skin, "shirt": shirt, "upper_arm": shirt if random.random() < 0.75 else skin,
-            "lower_arm": skin if bare_arms else shirt, "upper_leg": trousers,
-            "lower_leg": skin if bare_legs else trousers, "foot": shoes, "hair": tuple(int(c) for c in hair),
-            "mark": mark, "stripes": random.random() < 0.25}
+def _body(rng, pose):
+    """Bones, flesh and clothes of a person at rest before the camera.
+
+    Returns  joint name -> (3,); limbs, for each the joints that it ends in and its tube: ring centres, half widths and
+             half depths (RINGS, 3) and the colours (RINGS - 1, SIDES, 3) of the bands between the rings
+    """
+    (lean, twist, bend), angles = pose
+    wear, girth = _clothes(rng), rng.uniform(0.85, 1.18)
+    trunk, thigh, shin, upper_arm, forearm, shoulder, hip, head_height = rng.normal(1, 0.035, 8) * (
+        0.285, 0.245, 0.243, 0.182, 0.148, 0.100, 0.060, 0.137)  # shoulder and hip: from the middle
+
+    pelvis = _turn("x", -0.4 * lean)
+    chest = _turn("y", twist) @ _turn("z", bend) @ _turn("x", -lean)
+    head = _turn("y", twist + rng.normal(0, 14)) @ _turn("z", rng.normal(0.4 * bend, 6)) @ _turn(
+        "x", -0.45 * lean + rng.normal(-4, 8))
+    waist = -pelvis[:, 1] * trunk / 2
+    shoulders = waist - chest[:, 1] * trunk / 2
+    neck = shoulders - chest[:, 1] * 0.036
+    joints = {"neck": neck, "head_top": neck - head[:, 1] * head_height}
+    limbs = [("", _trunk(pelvis, chest, waist, trunk, girth, shoulder, wear)),
+             ("neck", _tube(-chest, neck + chest[:, 1] * 0.02, 0.05, (0.03, 0.026, 0.026), [wear["skin"]])),
+             *(("neck head_top", part) for part in _head(head, neck, head_height, wear))]
+
+    for name, side, (forward, outward, knee, arm_forward, arm_outward, inward, elbow) in zip("rl", (-1, 1), angles):
+        start = side * hip * pelvis[:, 0]
+        upper = _turn("x", forward) @ _turn("z", -side * outward) @ _turn("y", side * rng.normal(8, 8))
+        lower = upper @ _turn("x", -knee)
+        foot = lower @ _turn("x", -rng.normal(6, 10))
+        middle = start + upper[:, 1] * thigh
+        end = middle + lower[:, 1] * shin
+        joints |= {f"{name}_hip": start, f"{name}_knee": middle, f"{name}_ankle": end}
+        wide = girth * wear["loose"]
+        limbs += [(f"{name}_hip {name}_knee",
+                   _tube(upper, start, thigh, (0.058 * wide, 0.05 * wide, 0.037 * wide), wear["thigh"])),
+                  (f"{name}_knee {name}_ankle",
+                   _tube(lower, middle, shin, (0.036 * girth, 0.039 * girth, 0.023), wear["shin"])),
+                  (f"{name}_ankle", _tube(foot[:, [0, 2, 1]], end + foot @ (0, 0.016, -0.018), 0.085,
+                                          (0.026, 0.026, 0.018), wear["foot"]))]
+
+        lift = 0.022 * np.sin(np.radians(max(0, arm_outward - 60)))  # a raised arm takes the shoulder along
+        start = shoulders + chest @ (side * (shoulder - lift / 2), -lift, 0)
+        upper = chest @ _turn("x", arm_forward) @ _turn("z", -side * arm_outward) @ _turn("y", -side * inward)
+        lower = upper @ _turn("x", elbow)
+        hand = lower @ _turn("x", rng.normal(8, 12))
+        middle = start + upper[:, 1] * upper_arm
+        end = middle + lower[:, 1] * forearm
+        joints |= {f"{name}_shoulder": start, f"{name}_elbow": middle, f"{name}_wrist": end}
+        limbs += [(f"{name}_shoulder {name}_elbow",
+                   _tube(upper, start, upper_arm, (0.036 * girth, 0.03 * girth, 0.025), wear["upper_arm"])),
+                  (f"{name}_elbow {name}_wrist",
+                   _tube(lower, middle, forearm, (0.025, 0.025 * girth, 0.017), wear["forearm"])),
+                  (f"{name}_wrist", _tube(hand, end + hand[:, 1] * 0.02, 0.042, (0.018, 0.021, 0.014), [wear["hand"]]))]
+    return joints, limbs
 
 
-def _colour(random, least=0.15, most=0.95):
-    return tuple(int(255 * c) for c in colorsys.hsv_to_rgb(random.random(), random.uniform(0, 0.9),
-                                                           random.uniform(least, most)))
+def _trunk(pelvis, chest, waist, length, girth, shoulder, wear):
+    """The trunk, from crotch to collar: its rings bend at the waist and turn from the pelvis's frame to the chest's."""
+    heights = np.array([-0.2, -0.14, 0.0, 0.2, 0.42, 0.68, 0.88, 1.01, 1.1]) * length
+    wide = np.array([0.02, 0.075, 0.098, 0.09, 0.084, 0.098, shoulder + 0.008, 0.085, 0.034]) * girth ** 0.7
+    deep = np.array([0.02, 0.055, 0.072, 0.062, 0.06, 0.07, 0.066, 0.048, 0.032]) * girth
+    share = (heights / length).clip(0, 1)[:, None]
+    above = heights[:, None] - length / 2
+    centres = waist - np.where(above > 0, chest[:, 1], pelvis[:, 1]) * above
+    across = (1 - share) * pelvis[:, 0] + share * chest[:, 0]
+    forwards = (1 - share) * pelvis[:, 2] + share * chest[:, 2]
+    return centres, across * wide[:, None], forwards * deep[:, None], wear["trunk"]
 
 
-def _shade(colour, factor):
-    return tuple(int(min(255, c * factor)) for c in colour)
+def _tube(frame, start, length, radii, bands):
+    """A limb with round ends, along the frame's second axis from `start`.
+
+    radii  at the start, in the middle and at the end
+    bands  8 colours along it, or one
+    """
+    first, middle, last = radii
+    along = np.array([-first, -0.7 * first, 0, 0.25 * length, 0.5 * length, 0.75 * length, length, length + 0.7 * last,
+                      length + last])[:, None]
+    radius = np.array([0.05 * first, 0.7 * first, first, (first + middle) / 2, middle, (middle + last) / 2, last,
+                       0.7 * last, 0.05 * last])[:, None]
+    colours = np.broadcast_to(np.array(bands, float)[:, None], (RINGS - 1, SIDES, 3))
+    return start + along * frame[:, 1], radius * frame[:, 0], radius * frame[:, 2], colours
 
 
-def _background(random, width, tall):
-    low, high = (np.array(_colour(random)) for _ in range(2))
-    rows = np.linspace(0, 1, tall)[:, None, None]
-    base = (low * (1 - rows) + high * rows) * np.ones((1, width, 1))
-    coarse = random.normal(0, random.uniform(4, 28), (random.integers(3, 12), random.integers(3, 12), 3))
-    coarse = np.stack([np.asarray(Image.fromarray(coarse[..., c].astype(np.float32)).resize(
-        (width, tall), Image.Resampling.BICUBIC)) for c in range(3)], -1)
-    canvas = Image.fromarray((base + coarse).clip(0, 255).astype(np.uint8))
-    draw = ImageDraw.Draw(canvas)
-    for _ in range(random.integers(0, 9)):
-        x, y = random.uniform(-0.2, 1.1) * width, random.uniform(-0.2, 1.1) * tall
-        w, h = random.uniform(0.05, 0.5, 2) * (width, tall)
-        kind, colour = random.integers(4), _colour(random)
-        if kind == 0:
-            draw.rectangle([x, y, x + w, y + h], fill=colour)
-        elif kind == 1:
-            draw.ellipse([x, y, x + w, y + h], fill=colour)
-        else:  # sticks as long and thick as limbs
-            start = np.array([x, y])
-            end = start + random.uniform(-0.35, 0.35, 2) * tall
-            _fill(draw, _capsule(start, end, *random.uniform(0.01, 0.03, 2) * tall), colour)
-    return canvas
+def _ball(frame, centre, radii, colour):
+    """An ellipsoid; radii along the frame's axes. `colour` is one, or one for each band and side."""
+    turns = np.linspace(-np.pi / 2, np.pi / 2, RINGS)[:, None]
+    return (centre - np.sin(turns) * radii[1] * frame[:, 1], np.cos(turns) * radii[0] * frame[:, 0],
+            np.cos(turns) * radii[2] * frame[:, 2], np.broadcast_to(np.asarray(colour, float), (RINGS - 1, SIDES, 3)))
 
 
-def _occluder(random, draw, parts, width, tall):
-    """One figure in four stands behind something."""
-    if random.random() < 0.75:
-        return
-    x, y = random.uniform(0, 1, 2) * (width, tall)
-    w, h = random.uniform(0.08, 0.25) * width, random.uniform(0.06, 0.22) * tall
-    shape = [x - w, y - h / 2, x + w, y + h / 2]
-    name = "ellipse" if random.random() < 0.5 else "rectangle"
-    getattr(draw, name)(shape, fill=_colour(random))
-    getattr(parts, name)(shape, fill=255)
+def _head(frame, neck, height, wear):
+    """The head with its face to the frame's front; hair behind and on top. Returns a list of tubes."""
+    radii = np.array([0.046, 0.066, 0.057]) * height / 0.137
+    centre = neck + frame @ (0, radii[1] - height, 0.008)
+    colours = np.empty((RINGS - 1, SIDES, 3))
+    colours[:] = wear["hair"]
+    colours[:5, 1:6] = colours[:3, [0, 6]] = colours[:2] = wear["skin"]  # face, jaw, chin and nape
+    if wear["head"] == "cap":
+        colours[5:] = wear["cap"]
+
+    def feature(position, size, colour):
+        return _ball(frame, centre + frame @ (radii * position), radii * size, colour)
+
+    parts = [_ball(frame, centre, radii, colours),
+             feature((-0.4, -0.1, 0.86), (0.17, 0.09, 0.1), (34, 26, 26)),  # eyes, nose, mouth
+             feature((0.4, -0.1, 0.86), (0.17, 0.09, 0.1), (34, 26, 26)),
+             feature((0, 0.16, 0.97), (0.13, 0.2, 0.14), wear["skin"] * 0.92),
+             feature((0, 0.52, 0.8), (0.26, 0.07, 0.08), (150, 60, 58))]
+    if wear["head"] == "long hair":
+        parts.append(_tube(frame, centre + frame @ (0, 0, -0.03), 0.1, (0.044, 0.042, 0.03), [wear["hair"]]))
+    if wear["head"] == "cap":
+        parts.append(_tube(frame[:, [0, 2, 1]] * (1, 1, 0.25), centre + frame @ (0, -0.03, 0.035), 0.045,
+                           (0.038, 0.038, 0.032), [wear["cap"] * 0.85]))
+    return parts
 
 
-def _photograph(random, image):
-    """Light, sharpness and grain of a camera."""
-    image = ImageEnhance.Brightness(image).enhance(random.uniform(0.75, 1.2))
-    image = ImageEnhance.Contrast(image).enhance(random.uniform(0.75, 1.2))
-    image = image.filter(ImageFilter.GaussianBlur(random.uniform(0, 0.7)))
+def _clothes(rng):
+    """Colours of skin, hair and clothes; for limbs, 8 bands along each: 2 of the start cap, 4, 2 of the end cap."""
+    skin = SKIN[rng.integers(len(SKIN))] * rng.uniform(0.92, 1.0)
+    shirt, trousers, shoes, extra, cap = (_colour(rng) for _ in range(5))
+    sleeves = rng.choice([8, 4, 2], p=(0.35, 0.5, 0.15))
+    legs = rng.choice([8, 5, 4], p=(0.5, 0.3, 0.2))
+    dress = rng.random() < 0.12
+    trousers = shirt if dress else trousers
+    shirt_bands = np.repeat(shirt[None], RINGS - 1, axis=0)
+    if rng.random() < 0.2:
+        shirt_bands[::2] = extra
+    trunk = np.repeat(shirt_bands[:, None], SIDES, axis=1)
+    front = rng.choice(["mark", "open", "buttons", "bib"])
+    if front == "mark":
+        trunk[4:6, 2:5] = extra
+    if front == "open":
+        trunk[3:, 3] = trunk[5:, 2:5] = extra
+    if front == "buttons":
+        trunk[3:, 3] = np.where(shirt.mean() > 128, 0.45, 1.9) * shirt + 20
+    if front == "bib":
+        trunk[3:6, 2:5] = extra
+    trunk[:3] = trousers
+    trunk[7] = shirt * 0.8
+    trunk[6:, 3] = trunk[7, 2:5] = skin
+    socks = _colour(rng) if rng.random() < 0.6 else skin
+    return {"skin": skin, "hair": HAIR[rng.integers(len(HAIR))], "cap": cap, "trunk": trunk.clip(0, 255),
+            "head": rng.choice(["short hair", "long hair", "cap"], p=(0.5, 0.3, 0.2)),
+            "loose": rng.uniform(0.95, 1.2),
+            "upper_arm": np.where(np.arange(8)[:, None] < sleeves, shirt_bands, skin),
+            "forearm": np.repeat([shirt if sleeves == 8 else skin], 8, axis=0), "hand": skin * 0.97,
+            "thigh": np.where(np.arange(8)[:, None] < legs, trousers, skin),
+            "shin": np.where(np.arange(8)[:, None] < 5, skin, socks) if legs < 8 else np.repeat([trousers], 8, axis=0),
+            "foot": shoes * np.linspace(0.85, 1.1, 8)[:, None]}
+
+
+def _colour(rng, liveliest=1):
+    """A random colour, (3,) float in 0 ... 255, of at most the given saturation."""
+    return 255 * np.array(colorsys.hsv_to_rgb(rng.random(), rng.beta(1.4, 1.6) * liveliest, rng.beta(2.4, 1.4)))
+
+
+def _surface(parts):
+    """The quads between the rings of tubes. Returns quads (M, 4, 3), normals (M, 3) outwards, colours (M, 3)."""
+    centres, wide, deep, colours = (np.stack(arrays) for arrays in zip(*parts))
+    turns = 2 * np.pi * (np.arange(SIDES) - 0.5) / SIDES  # side 3 looks forward, side 0 to the left
+    rings = (centres[:, :, None] + np.cos(turns)[:, None] * wide[:, :, None]
+             + np.sin(turns)[:, None] * deep[:, :, None])  # (P, RINGS, SIDES, 3)
+    after = np.roll(rings, -1, axis=2)
+    quads = np.stack([rings[:, :-1], after[:, :-1], after[:, 1:], rings[:, 1:]], axis=3)  # (P, RINGS-1, SIDES, 4, 3)
+    normals = np.cross(quads[..., 2, :] - quads[..., 0, :], quads[..., 3, :] - quads[..., 1, :])
+    middles = (centres[:, :-1] + centres[:, 1:])[:, :, None] / 2
+    outwards = ((quads.mean(3) - middles) * normals).sum(-1, keepdims=True)
+    normals *= np.where(outwards < 0, -1, 1) / np.linalg.norm(normals, axis=-1, keepdims=True).clip(1e-12)
+    return quads.reshape(-1, 4, 3), normals.reshape(-1, 3), colours.reshape(-1, 3)
+
+
+def _lit(parts, root, light, ambient):
+    """What the viewer sees of tubes turned by `root`.
+
+    Returns  quads (M, 4, 3) that face the viewer; their shaded colours (M, 3); the part that each belongs to (M,) int
+    """
+    quads, normals, colours = _surface(parts)
+    normals = normals @ root.T
+    shade = ambient + (1.15 - ambient) * (normals @ light).clip(0)
+    facing, = np.nonzero(normals[:, 2] > 0)
+    return quads[facing] @ root.T, (colours * shade[:, None])[facing], facing // ((RINGS - 1) * SIDES)
+
+
+def other_person(rng, size, scale):
+    """Somebody partly in the picture, mostly behind. Returns quads (M, 4, 3) in image pixels, colours, ends (False)."""
+    quads, colours, ends, joints = person(rng)
+    behind = rng.random() < 0.85
+    nearest, farthest = (0.30, 0.60) if behind else (0.50, 0.65)
+    aside = rng.choice([-1, 1]) * rng.uniform(nearest, farthest)
+    place = np.array([*(size * (0.5 + aside, rng.uniform(0.35, 0.60))), scale * (-3 if behind else 3)])
+    middle = (joints.min(0) + joints.max(0)) / 2
+    return (quads - middle) * scale * rng.uniform(0.6, 1) + place, colours * rng.uniform(0.7, 1), ends & False
+
+
+def single_object(rng, size, scale):
+    """A ball, stick, bar or box, before the person or behind. Returns quads (M, 4, 3), colours, ends (False)."""
+    colour = _colour(rng) if rng.random() < 0.6 else SKIN[rng.integers(len(SKIN))]
+    place = np.append(rng.uniform(0, 1, 2) * size, scale * (2 if rng.random() < 0.45 else -2))
+    kind = rng.choice(["ball", "stick", "bar", "box"], p=(0.25, 0.40, 0.20, 0.15))
+    if kind == "ball":
+        part = _ball(np.eye(3), place, np.full(3, rng.uniform(0.025, 0.06)) * scale, colour)
+    else:
+        angle, length, thickness = {
+            "stick": (rng.uniform(-180, 180), rng.uniform(0.2, 0.5), rng.uniform(0.012, 0.035)),
+            "bar": (rng.choice([0, 90]) + rng.normal(0, 4), 4, rng.uniform(0.008, 0.025)),  # across the picture
+            "box": (90 + rng.normal(0, 5), rng.uniform(0.2, 0.5), rng.uniform(0.06, 0.14))}[kind]
+        frame = _turn("z", angle)
+        place[1] = size[1] * rng.uniform(0.85, 1.1) if kind == "box" else place[1]
+        length, thickness = length * scale, thickness * scale
+        part = _tube(frame, place - frame[:, 1] * length / 2, length, (thickness,) * 3, [colour])
+    quads, colours, _ = _lit([part], np.eye(3), np.array([-0.4, -0.6, 0.7]), 0.6)
+    return quads, colours, np.zeros((len(quads), len(LSP.joints)), bool)
+
+
+def background(rng, size):
+    """What lies behind: a backdrop over a ground, both mottled, with boards, posts, lines and bushes.
+
+    Returns  (h, w, 3) float, supersampled; not clipped
+    """
+    detail = rng.choice([1, 2, 3], p=(0.4, 0.3, 0.3))  # drawn small and enlarged it is out of focus
+    width, height = (int(s) * detail for s in size)
+    horizon = rng.uniform(0.3, 0.95) * height
+    above, below, ground = (_colour(rng, 0.55) for _ in range(3))
+    if rng.random() < 0.35:
+        above, below, ground = np.array([rng.normal((120, 160, 215), 25), rng.normal((200, 215, 230), 20),
+                                         rng.normal((95, 130, 60), 25)])  # sky over grass
+    y = np.arange(height)[:, None] / horizon
+    rows = np.where(y < 1, above + (below - above) * y.clip(0, 1), ground * (0.75 + 0.25 * y))
+    picture = Image.fromarray(np.repeat(rows[:, None].clip(0, 255).astype(np.uint8), width, axis=1))
+    draw = ImageDraw.Draw(picture)
+    for _ in range(rng.integers(0, 9)):
+        colour = tuple((below + (_colour(rng, 0.8) - below) * rng.uniform(0.2, 1)).clip(0, 255).astype(int).tolist())
+        x, y = rng.uniform(-0.2, 1) * width, rng.uniform(-0.2, 1) * height
+        w, h = rng.uniform(0.08, 0.7) * width, rng.uniform(0.05, 0.4) * height
+        kind = rng.choice(["board", "bush", "line", "post", "fence"], p=(0.3, 0.25, 0.2, 0.15, 0.1))
+        if kind == "board":
+            draw.rectangle((x, y, x + w, y + h), fill=colour)
+        elif kind == "bush":
+            draw.ellipse((x, y, x + w, y + h), fill=colour)
+        elif kind == "line":
+            draw.line((x, y, x + w, y + h * rng.normal()), fill=colour, width=int(rng.integers(1, 4)) * detail)
+        elif kind == "post":
+            draw.rectangle((x, -1, x + 0.03 * w + 2 * detail, max(0, y) + h), fill=colour)
+        else:
+            for step in np.arange(0, w, 7 * detail):
+                draw.line((x + step, y, x + step, y + h), fill=colour, width=detail)
+    canvas = (int(size[0]) * SUPERSAMPLING, int(size[1]) * SUPERSAMPLING)
+    mottle = np.zeros((canvas[1], canvas[0], 3), np.float32)
+    for cells in (5, 25):
+        grain = rng.normal(128, 12, (cells * 2, cells, 3)) + rng.normal(0, 30, (cells * 2, cells, 1))
+        grain = Image.fromarray(grain.clip(0, 255).astype(np.uint8)).resize(canvas, Image.Resampling.BICUBIC)
+        mottle += (np.asarray(grain, np.float32) - 128) * rng.uniform(0.05, 0.6)
+    return np.asarray(picture.resize(canvas, Image.Resampling.BICUBIC), np.float32) + mottle
+
+
+def photograph(rng, image):
+    """Lens and sensor: blur, exposure, contrast, colour cast, noise. PIL image in, PIL image out."""
+    if rng.random() < 0.5:
+        image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.2, 0.9)))
     pixels = np.asarray(image, np.float32)
-    grain = random.normal(0, random.uniform(0, 7), pixels.shape)
-    return Image.fromarray((pixels + grain).clip(0, 255).astype(np.uint8))
-
-
-def _capsule(start, end, start_radius, end_radius):
-    """Discs and the polygon round them: a limb that tapers."""
-    discs = [(*start, start_radius), (*end, end_radius)]
-    return discs, _hull(discs)
-
-
-def _hull(discs):
-    """Convex outline of discs (x, y, radius), from the rims' points: a list of (x, y)."""
-    angles = np.linspace(0, 2 * np.pi, 16, endpoint=False)
-    points = np.concatenate([np.column_stack([x + r * np.cos(angles), y + r * np.sin(angles)]) for x, y, r in discs])
-    points = points[np.lexsort((points[:, 1], points[:, 0]))]
-    chains = []
-    for ordered in (points, points[::-1]):  # Andrew's monotone chain
-        chain = []
-        for point in ordered:
-            while len(chain) > 1 and _cross(chain[-1] - chain[-2], point - chain[-2]) <= 0:
-                chain.pop()
-            chain.append(point)
-        chains += chain[:-1]
-    return [tuple(point) for point in chains]
-
-
-def _cross(a, b):
-    return a[0] * b[1] - a[1] * b[0]
-
-
-def _fill(draw, shape, colour):
-    discs, polygon = shape
-    if polygon:
-        draw.polygon(polygon, fill=colour)
-    for x, y, r in discs:
-        draw.ellipse([x - r, y - r, x + r, y + r], fill=colour)
-
-
-def _ellipse(centre, axis, along, across):
-    """24 points of an ellipse turned so that `along` lies on `axis`."""
-    angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
-    side = np.array([-axis[1], axis[0]])
-    return [tuple(centre + along * math.cos(a) * axis + across * math.sin(a) * side) for a in angles]
+    pixels = (pixels - 128) * rng.uniform(0.65, 1.15) + 128 + rng.normal(0, 14)
+    pixels = pixels * rng.normal(1, 0.04, 3) + rng.normal(0, rng.uniform(1, 7), pixels.shape)
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
 if __name__ == "__main__":

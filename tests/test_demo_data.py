@@ -1,8 +1,7 @@
-"""Drawn figures: reproducible, in LSP's layout, people with a left and a right."""
+"""Drawn figures: the same for the same seed and number, in LSP's layout, people with a left and a right."""
 import numpy as np
 import pytest
 import scipy.io
-from PIL import Image
 
 import demo_data
 from deeppose.errors import UserError
@@ -10,78 +9,123 @@ from deeppose.metrics import diameters, joint_hits, overall_mean
 from deeppose.skeletons import LSP
 
 
-def test_a_figure_depends_on_seed_and_number_only(tmp_path):
-    demo_data.write_figures(tmp_path / "a", 3, seed=1, workers=1)
-    demo_data.write_figures(tmp_path / "b", 5, seed=1, workers=2)
-    demo_data.write_figures(tmp_path / "c", 3, seed=2, workers=1)
-    joints = {name: scipy.io.loadmat(tmp_path / name / "joints.mat")["joints"] for name in "abc"}
-    assert joints["a"].shape == (3, 14, 3) and joints["b"].shape == (3, 14, 5)
-    assert np.array_equal(joints["a"], joints["b"][:, :, :3]) and not np.array_equal(joints["a"], joints["c"])
-    for number in (1, 2, 3):
-        same, other = ((tmp_path / name / f"images/im{number:04d}.jpg").read_bytes() for name in "bc")
-        assert (tmp_path / f"a/images/im{number:04d}.jpg").read_bytes() == same != other
-
-
-def test_fewer_figures_replace_more_but_photographs_are_not_touched(tmp_path):
-    demo_data.write_figures(tmp_path / "drawn", 3, seed=0, workers=1)
-    demo_data.write_figures(tmp_path / "drawn", 2, seed=0, workers=1)
-    assert len(list((tmp_path / "drawn/images").iterdir())) == 2
-    (tmp_path / "lsp_dataset/images").mkdir(parents=True)
-    Image.new("RGB", (9, 9)).save(tmp_path / "lsp_dataset/images/im0001.jpg")
-    with pytest.raises(UserError, match="holds files that demo_data.py did not draw"):
-        demo_data.main(["--raw-dir", str(tmp_path), "--figures", "1"])
-    assert (tmp_path / "lsp_dataset/images/im0001.jpg").exists()
-    with pytest.raises(UserError, match="at least one"):
-        demo_data.main(["--raw-dir", str(tmp_path / "new"), "--figures", "0"])
+@pytest.fixture(scope="module")
+def figures():
+    return [demo_data.draw_figure(3, number) for number in range(1, 101)]
 
 
 @pytest.fixture(scope="module")
-def figures():
-    return [demo_data.draw_figure(3, number) for number in range(1, 91)]
+def joints(figures):
+    return np.stack([joints for _, joints in figures])  # (100, 14, 3)
 
 
-def test_joints_lie_on_the_image_with_a_few_cut_off_or_covered(figures):
-    inside = np.array([((joints[:, :2] > -0.5) & (joints[:, :2] < np.array(image.size) - 0.5)).all(1)
-                       for image, joints in figures])
-    covered = np.array([joints[:, 2] for _, joints in figures])
-    assert 0.94 < inside.mean() < 1 and set(np.unique(covered)) == {0, 1}
-    assert 0.03 < covered.mean() < 0.35 and covered[~inside].all()
+def test_a_figure_depends_on_seed_and_number_only(tmp_path):
+    for name, count, seed, workers in (("a", 3, 1, 1), ("again", 3, 1, 1), ("more", 27, 1, 2), ("other", 3, 2, 1)):
+        demo_data.write_figures(tmp_path / name, count, seed, workers)
+    read = {folder.name: {file.name: file.read_bytes() for file in folder.rglob("*.*")}
+            for folder in tmp_path.iterdir()}
+    assert read["a"] == read["again"] and len(read["a"]) == 4
+    for image in ("im0001.jpg", "im0002.jpg", "im0003.jpg"):
+        assert read["a"][image] == read["more"][image] != read["other"][image]
+    stored = {name: scipy.io.loadmat(tmp_path / name / "joints.mat")["joints"] for name in read}
+    assert stored["more"].shape == (3, 14, 27) and stored["more"].dtype == np.float64
+    assert np.array_equal(stored["a"], stored["more"][..., :3]) and not np.array_equal(stored["a"], stored["other"])
+    assert np.array_equal(stored["a"][..., 1].T, demo_data.draw_figure(1, 2)[1])
+
+
+def test_fewer_figures_replace_more(tmp_path):
+    for count in (3, 2):
+        demo_data.write_figures(tmp_path / "drawn", count, seed=0, workers=1)
+    assert sorted(file.name for file in (tmp_path / "drawn/images").iterdir()) == ["im0001.jpg", "im0002.jpg"]
+    assert [folder.name for folder in tmp_path.iterdir()] == ["drawn"]
+
+
+@pytest.mark.parametrize("present", ["joints.mat", "images/im0001.jpg"])
+def test_photographs_are_not_drawn_over(tmp_path, present):
+    kept = tmp_path / "lsp_dataset" / present
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"MATLAB 5.0 MAT-file, Platform: PCWIN")
+    with pytest.raises(UserError, match="holds files that demo_data.py did not draw"):
+        demo_data.main(["--raw-dir", str(tmp_path), "--figures", "1"])
+    assert kept.read_bytes() == b"MATLAB 5.0 MAT-file, Platform: PCWIN"
+
+
+@pytest.mark.parametrize("flags, message", [(["--figures", "0"], "at least one"), (["--seed", "-1"], "negative")])
+def test_bad_settings(tmp_path, flags, message):
+    with pytest.raises(UserError, match=message):
+        demo_data.main(["--raw-dir", str(tmp_path / "new"), *flags])
+    assert not (tmp_path / "new").exists()
+
+
+def test_joints_lie_on_the_image_with_a_few_cut_off_or_occluded(figures, joints):
+    sizes = np.array([image.size for image, _ in figures])[:, None]
+    inside = ((joints[..., :2] >= -0.5) & (joints[..., :2] < sizes - 0.5)).all(2)
+    occluded = joints[..., 2]
+    assert 0.95 < inside.mean() < 1 and set(np.unique(occluded)) == {0, 1}
+    assert 0.03 < occluded[inside].mean() < 0.25 and (occluded[~inside] == 1).all()
 
 
 def test_sizes_are_those_of_lsp(figures):
-    sizes = np.median([image.size for image, _ in figures], axis=0)
-    assert 60 < sizes[0] < 130 and 120 < sizes[1] < 190
+    width, height = np.median([image.size for image, _ in figures], axis=0)
+    assert 80 < width < 130 and 160 < height < 190
 
 
-def test_left_and_right_are_the_persons_own(figures):
-    across = np.array([joints[LSP.index("l_shoulder"), 0] - joints[LSP.index("r_shoulder"), 0] for _, joints in figures])
-    assert 0.55 < (across > 0).mean() < 0.9  # most face the viewer, some turn their back
+def test_left_and_right_are_the_persons_own():
+    for seed in range(20):
+        generator = np.random.default_rng(seed)
+        rest, _ = demo_data._body(generator, demo_data._pose(generator))
+        for joint in ("shoulder", "hip"):  # who faces the viewer has the left side at the image's right
+            assert rest[f"l_{joint}"][0] > rest[f"r_{joint}"][0]
+        back = demo_data._turn("y", 180)
+        assert (back @ rest["l_hip"])[0] < (back @ rest["r_hip"])[0]
 
 
-def test_limbs_have_natural_proportions(figures):
-    joints = np.array([joints[:, :2] for _, joints in figures])
-
-    def longest(a, b):  # the view shortens limbs, never lengthens them
-        return np.percentile(np.linalg.norm(joints[:, LSP.index(a)] - joints[:, LSP.index(b)], axis=1), 90)
-
-    thigh, shin = longest("r_hip", "r_knee"), longest("r_knee", "r_ankle")
-    upper, lower = longest("l_shoulder", "l_elbow"), longest("l_elbow", "l_wrist")
-    assert 0.85 < shin / thigh < 1.1 and 0.7 < lower / upper < 1 and 1.2 < thigh / upper < 1.6
+def test_most_persons_face_the_viewer(joints):
+    upright = joints[:, LSP.index("head_top"), 1] < joints[:, LSP.index("r_hip"), 1]
+    across = joints[upright, LSP.index("l_shoulder"), 0] - joints[upright, LSP.index("r_shoulder"), 0]
+    assert 0.6 < (across > 0).mean() < 0.92  # the others turn their backs
 
 
-def test_a_constant_mean_pose_scores_badly(figures):
-    sides = np.array([max(image.size) for image, _ in figures])[:, None, None]
-    middles = np.array([np.array(image.size) / 2 for image, _ in figures])[:, None]
-    truth = (np.array([joints[:, :2] for _, joints in figures]) - middles) / sides
+def test_limbs_have_natural_proportions():
+    lengths = {}
+    for seed in range(30):
+        generator = np.random.default_rng(seed)
+        rest, _ = demo_data._body(generator, demo_data._pose(generator))
+        for name, ends in LSP.limbs.items():
+            first, last = (np.mean([rest[joint] for joint in end], axis=0) for end in ends)
+            lengths.setdefault(name, []).append(np.linalg.norm(first - last))
+    for limb, length in (("upper_leg", 0.245), ("lower_leg", 0.246), ("upper_arm", 0.186), ("lower_arm", 0.146)):
+        for side in "rl":  # in heights, Drillis and Contini (1966)
+            assert np.mean(lengths[f"{side}_{limb}"]) == pytest.approx(length, rel=0.05)
+        assert np.allclose(lengths[f"r_{limb}"], lengths[f"l_{limb}"])
+    assert np.mean(lengths["torso"]) == pytest.approx(0.28, rel=0.08)
+
+
+def test_what_lies_before_a_joint_hides_it_but_not_its_own_limb():
+    joints = np.zeros((14, 3)) + (5.2, 5.4, 0)
+    painted = np.ones((30, 30), int)  # one quad everywhere
+    quads, nothing = np.full((1, 4, 3), 50.0), np.zeros((1, 14), bool)
+    own = np.arange(14)[None] == 3
+    assert demo_data._occluded(joints, 100, painted, quads, nothing).all()
+    assert np.flatnonzero(~demo_data._occluded(joints, 100, painted, quads, own)).tolist() == [3]
+    assert not demo_data._occluded(joints, 100, painted, -quads, nothing).any()
+    assert not demo_data._occluded(joints, 100, painted * 0, quads, nothing).any()
+    assert demo_data._occluded(joints - (6, 0, 0), 100, painted * 0, quads, nothing).all()  # left of the image
+
+
+def test_a_visible_joint_lies_on_the_drawn_person(monkeypatch):
+    scale = demo_data.SUPERSAMPLING
+    monkeypatch.setattr(demo_data, "background", lambda rng, size: np.full((*size[::-1] * scale, 3), 255.0))
+    monkeypatch.setattr(demo_data, "photograph", lambda rng, image: image)
+    for number in range(1, 31):
+        image, joints = demo_data.draw_figure(5, number)
+        pixels = np.asarray(image)
+        for x, y, _ in joints[joints[:, 2] == 0][:-1]:  # the top of the head is the rim of the figure
+            assert (pixels[int(y + 0.5), int(x + 0.5)] < 255).any()
+
+
+def test_a_constant_mean_pose_scores_badly(figures, joints):
+    sizes = np.array([image.size for image, _ in figures])
+    truth = (joints[..., :2] - sizes[:, None] / 2) / sizes.max(1)[:, None, None]
     mean = np.broadcast_to(truth.mean(0), truth.shape)
-    assert overall_mean(joint_hits(mean, truth, diameters(truth, LSP), 0.2)) < 0.35
-
-
-def test_what_is_drawn_at_a_visible_joint_stands_out_from_the_corner(figures):
-    differences = []
-    for image, joints in figures:
-        pixels = np.asarray(image, float)
-        x, y, covered = joints[LSP.index("r_knee")]
-        if not covered:
-            differences.append(np.abs(pixels[int(y + 0.5), int(x + 0.5)] - pixels[0, 0]).max())
-    assert np.median(differences) > 25
+    assert overall_mean(joint_hits(mean, truth, diameters(truth, LSP), 0.2)) < 0.32
