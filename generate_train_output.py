@@ -45,6 +45,10 @@ def main(argv=None):
         if settings.flip_test and not flip_test:
             raise UserError("stage 2 was trained without the flip test; it is set at --stage 1")
 
+    if stages[0].split != persons.split:
+        print("warning: stage 1 was trained on another split of the persons: those held out here may be among them "
+              "and their errors too small; prepare the same split (python lsp_data.py) or train stage 1 again")
+
     watch = Stopwatch()
     rows = torch.arange(len(persons.crops), device=device)
     if settings.stage == 1:
@@ -59,7 +63,7 @@ def main(argv=None):
     spans = spans.clip(min=smallest)
     model = fit_error_model(predicted[persons.held_out], truth[persons.held_out], spans[persons.held_out],
                             smallest_diameter=smallest / persons.box_side, flip_test=flip_test,
-                            fingerprint=stages[-1].fingerprint)
+                            fingerprint=stages[-1].fingerprint, labels=persons.labels)
     generator = torch.Generator().manual_seed(settings.seed)
     joints = torch.arange(len(skeleton.joints)).repeat_interleave(DRAWS)
     deltas = ErrorSampler(model, settings.errors, "cpu").draw(joints, generator).unflatten(0, (-1, DRAWS))

@@ -106,6 +106,9 @@ def main(argv=None):
     if settings.resume:
         state = load_checkpoint(last_path, "python train_stage1.py")
         stop_if_other_network(state["settings"], settings, last_path)
+        if state["labels"] != persons.labels:
+            raise UserError(f"{last_path} was trained on other data than {settings.data_dir} holds now; "
+                            "train without --resume")
         restore(state, model, optimiser, average, generator)
         history, best, best_epoch = state["history"], state["best"], state["best_epoch"]
 
@@ -137,7 +140,8 @@ def main(argv=None):
                 best, best_epoch = score, epoch + 1
                 save_checkpoint(best_path, finished(kept, settings, persons, history))
             save_checkpoint(last_path, resume_state(model, optimiser, average, generator, history=history, best=best,
-                                                    best_epoch=best_epoch, settings=plain_settings(settings)))
+                                                    best_epoch=best_epoch, labels=persons.labels,
+                                                    settings=plain_settings(settings)))
             write_rows(Path(settings.run_dir, "stage1_training.csv"), history)
             if settings.patience and epoch + 1 - best_epoch >= settings.patience:
                 print(f"no better {settings.best_by} for {settings.patience} epochs: stopped")
@@ -185,7 +189,8 @@ def evaluate(model, persons, rows, input_size, batch_size):
 def finished(model, settings, persons, history):
     """What checkpoints/stage1.pt holds."""
     return {"network": model.arguments, "weights": model.state_dict(), "input_size": settings.input_size,
-            "dataset": persons.dataset["dataset"], "history": history, "settings": plain_settings(settings),
+            "dataset": persons.dataset["dataset"], "split": persons.split,
+            "history": history, "settings": plain_settings(settings),
             "provenance": provenance(settings, sum(row["seconds"] for row in history))}
 
 

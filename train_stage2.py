@@ -115,6 +115,9 @@ class CascadeData:
                             f"run again: {made_by}")
         self.errors = ErrorModel.load(folder / f"error_model{suffix}.npz", made_by)
         deltas = arrays.load(folder / f"deltas{suffix}.npy", "deltas", made_by=made_by)
+        if self.errors.labels != persons.labels:
+            raise UserError(f"train_output{suffix}.npy was made from other data than {folder} holds now; "
+                            f"run again: {made_by}")
         self.sampler = ErrorSampler(self.errors, settings.errors, device, deltas)
         self.persons, self.device = persons, device
         self.poses_px = torch.from_numpy(poses).to(device)

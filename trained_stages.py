@@ -16,9 +16,10 @@ SHARED = "shared"  # in place of a joint's name where one network serves all joi
 
 @dataclass
 class Stage1:
-    """network, its input's side in pixels, and a fingerprint of the weights."""
+    """network, its input's side in pixels, the split it was trained on, and a fingerprint of the weights."""
     network: torch.nn.Module
     input_size: int
+    split: str
     fingerprint: str
 
     def predict(self, persons, rows, flip_test=False, batch_size=64):
@@ -56,7 +57,7 @@ def load_stage1(checkpoint_dir, dataset, device):
     checkpoint = load_checkpoint(path, "python train_stage1.py")
     _stop_if_foreign(checkpoint, dataset, path)
     return Stage1(ResNetRegressor.from_checkpoint(checkpoint).to(device), checkpoint["input_size"],
-                  _fingerprint("", checkpoint))
+                  checkpoint["split"], _fingerprint("", checkpoint))
 
 
 def load_cascade(checkpoint_dir, stage, skeleton, dataset, device):

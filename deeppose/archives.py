@@ -9,10 +9,13 @@ import contextlib
 import hashlib
 import http.client
 import io
+import os
 import re
+import sys
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -100,12 +103,15 @@ def download(name, folder, address=ADDRESS):
     path, url = Path(folder) / official.file, f"{address.rstrip('/')}/{official.file}"
     part = path.with_name(path.name + ".part")
     by_hand = f"fetch {url} by hand and put it into {path.parent.resolve()}, or name another folder with --raw-dir"
-    part.parent.mkdir(parents=True, exist_ok=True)
+    if name == "lspet":
+        by_hand += ", or leave LSPe out with --no-use-lspe"
+    print(f"{official.title} is not in {path.parent.resolve()}; downloading {url}")
     try:
+        part.parent.mkdir(parents=True, exist_ok=True)
         _fetch(url, part)
-    except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", None) or error
-        raise UserError(f"{official.file} can't be downloaded ({reason}); run again to resume, or {by_hand}") from None
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise UserError(f"{official.file} can't be downloaded ({str(error).strip('<>')}); run again to resume, "
+                        f"or {by_hand}") from None
     fault = _fault(part, official)
     if fault:
         part.unlink()
@@ -154,7 +160,7 @@ def _fault(path, official):
     try:
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError) as error:
         return str(error)
     if broken:
         return f"{broken} is damaged"
@@ -167,7 +173,9 @@ def _fault(path, official):
 def _members(path):
     """Names of the files in a folder or zip, without the shadow files that macOS adds; sorted."""
     if path.is_dir():
-        names = [file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()]
+        # not rglob, which passes linked folders by
+        names = [Path(folder, file).relative_to(path).as_posix()
+                 for folder, _, files in os.walk(path, followlinks=True) for file in files]
     elif path.exists():
         with _zip(path) as archive:
             names = [info.filename for info in archive.infolist() if not info.is_dir()]
@@ -199,7 +207,7 @@ def _read(name, path, members, images, joints):
     with opened(path) as read:
         try:
             content = read(tables[0])
-        except (OSError, zipfile.BadZipFile) as error:
+        except (OSError, zipfile.BadZipFile, zlib.error) as error:
             raise UserError(f"{where}: {tables[0]} can't be read ({error}); unpack {official.file} again") from None
     table = _joints(content, name, f"{where}/{tables[0]}")
     beyond = [member for number, member in numbered.items() if not 1 <= number <= len(table)]
@@ -207,7 +215,11 @@ def _read(name, path, members, images, joints):
         example = f", e.g. {beyond[0]} has none" if beyond else ""
         raise UserError(f"{where}: {len(numbered)} images in {images}/, joints for {len(table)} in {joints}{example}; "
                         f"they do not belong together")
-    return RawData(name, path, numbered, table, _sha256(path) if path.is_file() else hashlib.sha256(content).hexdigest())
+    sha256 = _sha256(path) if path.is_file() else hashlib.sha256(content).hexdigest()
+    if path.is_file() and sha256 != official.sha256:
+        print(f"warning: {where} is not the {official.title} that this program knows (SHA-256 {sha256}, known "
+              f"{official.sha256}); scores may not compare", file=sys.stderr)
+    return RawData(name, path, numbered, table, sha256)
 
 
 def _joints(content, name, where):
@@ -215,7 +227,8 @@ def _joints(content, name, where):
     try:
         table = scipy.io.loadmat(io.BytesIO(content), variable_names=["joints"])["joints"]
     except Exception as error:  # a broken file makes scipy raise nearly anything
-        raise UserError(f"{where} can't be read as a MATLAB file with `joints` ({type(error).__name__}: {error})") from None
+        raise UserError(f"{where} can't be read as a MATLAB file with joints "
+                        f"({type(error).__name__}: {error})") from None
     shape = OFFICIAL[name].shape
     if table.ndim != 3 or table.shape[:2] != shape[:2] or not np.issubdtype(table.dtype, np.number):
         raise UserError(f"{where}: joints is {table.dtype} {table.shape}, expected numbers ({shape[0]}, {shape[1]}, N)")

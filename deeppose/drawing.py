@@ -212,8 +212,8 @@ def _legend(styles, width, font):
     """The sheet's foot, `width` pixels wide, as an image."""
     entries = [("true pose", TRUTH, "truth")] if "truth" in styles else []
     if "predicted" in styles:
-        entries += [("predicted: person's right", RIGHT, "predicted"), ("person's left", LEFT, "predicted"),
-                    ("centre", CENTRE, "predicted")]
+        first = "predicted: person's right" if entries else "person's right"
+        entries += [(first, RIGHT, "predicted"), ("person's left", LEFT, "predicted"), ("centre", CENTRE, "predicted")]
     sample, x, y, placed = 26, GAP, GAP, []
     for text, colour, style in entries:
         needed = sample + 6 + math.ceil(font.getlength(text))

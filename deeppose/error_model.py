@@ -21,6 +21,7 @@ class ErrorModel:
     smallest_diameter  box sides: half the median over the training persons, the floor of every window's diameter
     flip_test          whether the predictions averaged the mirrored window's
     fingerprint        of the networks that made the predictions
+    labels             of the persons that they were made on, `Persons.labels`
     """
     residuals: np.ndarray
     mean: np.ndarray
@@ -28,6 +29,7 @@ class ErrorModel:
     smallest_diameter: float
     flip_test: bool
     fingerprint: str
+    labels: str
 
     def save(self, path):
         with whole(path) as temporary, open(temporary, "wb") as file:

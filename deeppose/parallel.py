@@ -13,10 +13,10 @@ from .errors import UserError
 def worker_map(workers):
     """Gives map(function, tasks), which yields the results in the tasks' order.
 
-    workers  processes; 1 = work in this one; 0 = one for each core
+    workers  processes, at most 61; 1 = work in this one; 0 = one for each core, up to 32
     Raises   UserError where a process dies, e.g. because memory or disk are full
     """
-    workers = workers or os.cpu_count()
+    workers = workers or min(os.cpu_count(), 32)
     if workers == 1:
         yield map
         return

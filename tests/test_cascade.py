@@ -24,7 +24,7 @@ def cascade_data(residual, truth, estimate, sigma=2.0, held_out=None):
     crops = torch.zeros(count, SIZE, SIZE, 3, dtype=torch.uint8)
     persons = SimpleNamespace(joints_px=truth, crops=crops, skeleton=LSP, box_side=SIZE / CONTEXT)
     residuals = np.tile(np.float32(residual), (1, 14, 1))
-    model = ErrorModel(residuals, residuals[0], np.zeros((14, 2, 2)), 0.01, False, "")
+    model = ErrorModel(residuals, residuals[0], np.zeros((14, 2, 2)), 0.01, False, "", "")
     spans = diameters(estimate, LSP.diameter_indices, 1.0)
     return SimpleNamespace(
         persons=persons, errors=model, sampler=ErrorSampler(model, "residuals", "cpu"), poses_px=estimate,

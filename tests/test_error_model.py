@@ -6,7 +6,7 @@ import torch
 from deeppose.error_model import ErrorModel, ErrorSampler, fit_error_model
 from deeppose.errors import UserError
 
-FACTS = {"smallest_diameter": 0.1, "flip_test": False, "fingerprint": "abc"}
+FACTS = {"smallest_diameter": 0.1, "flip_test": False, "fingerprint": "abc", "labels": "def"}
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 import csv
 import importlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -60,7 +61,8 @@ def trained(raw_dir, tmp_path_factory):
 @pytest.fixture
 def copy(trained, tmp_path):
     """The same, to spoil."""
-    return Path(shutil.copytree(trained, tmp_path / "copy"))
+    # links, not copies: scripts replace files, they never write into them
+    return Path(shutil.copytree(trained, tmp_path / "copy", copy_function=os.link))
 
 
 def weights(path):
@@ -129,7 +131,7 @@ def test_stage1_resumed_in_the_middle_of_an_epoch_ends_with_the_same_weights(tra
 def test_stage2_resumes_a_joint_skips_finished_ones_and_ends_with_the_same_weights(copy, tmp_path, monkeypatch, capsys):
     for path in (copy / "checkpoints").glob("stage2_*"):
         path.unlink()
-    whole = Path(shutil.copytree(copy, tmp_path / "whole"))
+    whole = Path(shutil.copytree(copy, tmp_path / "whole", copy_function=os.link))
     more = [*STAGE2, "--epochs", "2", "--joints", "r_knee", "neck"]
     step(train_stage2, whole, *more)
 
@@ -192,6 +194,20 @@ def test_networks_trained_on_another_stage_1_are_told_of(copy, capsys):
     step(train_stage2, copy, *STAGE2, "--epochs", "1", "--joints", "neck", "--restart")
     with pytest.raises(UserError, match="different output; run: python train_stage2.py --stage 2 --restart"):
         step(step6, copy)
+
+
+def test_data_prepared_anew_is_told_from_what_was_made_of_the_old(copy, raw_dir, capsys):
+    step(lsp_data, copy, "--raw-dir", str(raw_dir), *PREPARE, "--seed", "9")
+    with pytest.raises(UserError, match="trained on other data .* train without --resume"):
+        step(train_stage1, copy, *STAGE1, "--resume")
+    with pytest.raises(UserError, match="made from other data .* run again: python generate_train_output.py"):
+        step(train_stage2, copy, *STAGE2)
+    step(generate_train_output, copy)
+    assert "warning: stage 1 was trained on another split" in capsys.readouterr().out
+    step(lsp_data, copy, "--raw-dir", str(raw_dir), *PREPARE, "--crop-size", "72")
+    capsys.readouterr()
+    step(generate_train_output, copy)
+    assert "warning" not in capsys.readouterr().out  # the same split at another size
 
 
 def test_the_flip_test_changes_predictions_and_follows_to_step_6(copy):
@@ -291,6 +307,7 @@ def test_wrong_settings_are_told_in_words(copy, script, flags, message):
 
 
 def test_a_broken_checkpoint_is_told(copy):
+    (copy / "checkpoints/stage1.pt").unlink()
     (copy / "checkpoints/stage1.pt").write_bytes(b"half a file")
     with pytest.raises(UserError, match=r"stage1.pt can't be read .* run again: python train_stage1.py"):
         step(step3, copy)

@@ -1,0 +1,254 @@
+"""Raw data in every layout, broken in every way, and downloaded from a server on this machine."""
+import dataclasses
+import http.server
+import io
+import threading
+import zipfile
+
+import numpy as np
+import pytest
+import scipy.io
+from PIL import Image
+
+from deeppose import archives
+from deeppose.errors import UserError
+
+COUNT = 3
+JOINTS = np.random.default_rng(0).uniform(1, 40, (COUNT, 14, 2))
+
+
+def table(name, joints=JOINTS, third=1.0):
+    """joints.mat as bytes, in the layout of LSP or LSPe."""
+    with_third = np.concatenate([joints, np.broadcast_to(third, (*joints.shape[:2], 1))], 2)
+    file = io.BytesIO()
+    scipy.io.savemat(file, {"joints": with_third.transpose((2, 1, 0) if name == "lsp" else (1, 2, 0))})
+    return file.getvalue()
+
+
+def picture(number):
+    file = io.BytesIO()
+    Image.new("RGB", (40 + number, 30), (10 * number, 0, 0)).save(file, "JPEG")
+    return file.getvalue()
+
+
+def files(name, images="images", joints="joints.mat"):
+    return {joints: table(name)} | {f"{images}/im{number}.jpg": picture(number) for number in range(1, COUNT + 1)}
+
+
+def unpack(folder, content):
+    for name, data in content.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+
+
+def pack(path, content):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in content.items():
+            archive.writestr(name, data)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", ["lsp", "lspet"])
+@pytest.mark.parametrize("layout", ["folder", "deep folder", "links", "zip", "deep zip", "side by side", "raw folder"])
+def test_every_layout_reads_the_same(tmp_path, name, layout):
+    official, suffix = archives.OFFICIAL[name], archives.OFFICIAL[name].suffix
+    plain = files(name)
+    shadowed = {f"a/b/{key}": data for key, data in plain.items()} | dict.fromkeys(
+        ("__MACOSX/a/b/images/im1.jpg", "a/b/images/._im1.jpg", "a/b/._joints.mat", "a/README.txt"), b"")
+    if layout == "folder":
+        unpack(tmp_path / official.file[:-4], plain)
+    elif layout == "deep folder":
+        unpack(tmp_path / official.file[:-4], shadowed)
+    elif layout == "links":
+        unpack(tmp_path / "elsewhere", plain)
+        (tmp_path / official.file[:-4]).mkdir()
+        for part in ("images", "joints.mat"):
+            try:
+                (tmp_path / official.file[:-4] / part).symlink_to(tmp_path / "elsewhere" / part)
+            except OSError:
+                pytest.skip("this system lets no links be made")
+    elif layout == "zip":
+        pack(tmp_path / official.file, plain)
+    elif layout == "deep zip":
+        pack(tmp_path / official.file, shadowed)
+    elif layout == "side by side":
+        unpack(tmp_path, files(name, f"images_{suffix}", f"joints_{suffix}.mat"))
+        other = "21"[int(suffix) - 1]  # the other data set lies beside it
+        unpack(tmp_path, {f"images_{other}/im1.jpg": b"", f"joints_{other}.mat": b""})
+    elif name == "lsp":
+        unpack(tmp_path, plain)
+    else:
+        pytest.skip("only LSP may lie in the raw folder itself")
+    raw = archives.find(tmp_path, name, "http://127.0.0.1:9")
+    assert list(raw.members) == [1, 2, 3] and len(raw.sha256) == 64
+    np.testing.assert_allclose(raw.joints, JOINTS)
+    with archives.opened(raw.path) as read:
+        assert [read(raw.members[number]) for number in raw.members] == [picture(number) for number in raw.members]
+
+
+def test_the_third_value_says_annotated_in_lspe_and_occluded_in_lsp(tmp_path):
+    third = np.ones((COUNT, 14, 1))
+    third[1, 4] = 0
+    joints = JOINTS.copy()
+    joints[1, 4] = -30
+    joints[2, 0, 1] = np.nan
+    for name in ("lsp", "lspet"):
+        unpack(tmp_path / archives.OFFICIAL[name].file[:-4], files(name) | {"joints.mat": table(name, joints, third)})
+    lsp, lspe = (archives.find(tmp_path, name).joints for name in ("lsp", "lspet"))
+    assert np.isnan(lsp[2, 0]).all() and np.isnan(lsp).sum() == 2
+    np.testing.assert_allclose(lsp[1, 4], -30)
+    assert np.isnan(lspe[1, 4]).all() and np.isnan(lspe[2, 0]).all() and np.isnan(lspe).sum() == 4
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"joints.mat": None}, "holds 0 files named joints.mat"),
+    ({"more/joints.mat": b""}, "holds 2 files named joints.mat"),
+    ({"joints.mat": b"no MATLAB file"}, "can't be read as a MATLAB file"),
+    ({"joints.mat": b""}, "can't be read as a MATLAB file"),
+    ({"joints.mat": table("lspet")}, r"joints is float64 \(14, 3, 3\), expected numbers \(3, 14, N\)"),
+    ({"joints.mat": table("lsp", JOINTS[:2])}, r"3 images in images/, joints for 2 .* images/im3.jpg has none"),
+    ({"images/im0002.jpg": b""}, "im0002.jpg and images/im2.jpg have the same number"),
+    ({"images/portrait.jpg": b""}, "portrait.jpg has no number in its name"),
+    ({f"images/im{number}.jpg": None for number in (1, 2, 3)}, "0 images in images/"),
+])
+def test_broken_data_is_told(tmp_path, change, message):
+    content = {key: data for key, data in (files("lsp") | change).items() if data is not None}
+    unpack(tmp_path / "lsp_dataset", content)
+    with pytest.raises(UserError, match=message) as caught:
+        archives.find(tmp_path, "lsp")
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_a_broken_zip_is_told(tmp_path):
+    (tmp_path / "lsp_dataset.zip").write_bytes(b"PK and nothing more")
+    with pytest.raises(UserError, match="lsp_dataset.zip can't be opened as a zip .* delete it and run again"):
+        archives.find(tmp_path, "lsp")
+
+
+def test_another_zip_than_the_known_one_is_a_warning(tmp_path, capsys, official):
+    pack(tmp_path / "lsp_dataset.zip", files("lsp"))
+    raw = archives.find(tmp_path, "lsp")
+    assert "warning" in capsys.readouterr().err
+    official(sha256=raw.sha256)
+    archives.find(tmp_path, "lsp")
+    assert capsys.readouterr().err == ""
+
+
+@pytest.fixture
+def official(monkeypatch):
+    def change(**changes):
+        monkeypatch.setitem(archives.OFFICIAL, "lsp", dataclasses.replace(archives.OFFICIAL["lsp"], **changes))
+    return change
+
+
+@pytest.fixture
+def server(tmp_path, official):
+    """A web server of one zip on this machine, with faults to switch on."""
+    official(images=COUNT)
+    pack(tmp_path / "served.zip", files("lsp"))
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        content = (tmp_path / "served.zip").read_bytes()
+        ranges, stop_after, ignore_range, claimed_extra, status = [], None, False, 0, 200
+
+        def do_GET(self):  # noqa: N802
+            cls = type(self)
+            cls.ranges.append(self.headers.get("Range"))
+            start = int(self.headers["Range"][6:-1]) if self.headers.get("Range") and not cls.ignore_range else 0
+            if cls.status != 200 or self.path != "/lsp_dataset.zip":
+                return self.send_error(404)
+            if start >= len(cls.content):
+                self.send_response(416)
+                self.send_header("Content-Range", f"bytes */{len(cls.content)}")
+                self.send_header("Content-Length", "0")
+                return self.end_headers()
+            self.send_response(206 if start else 200)
+            if start:
+                self.send_header("Content-Range", f"bytes {start}-{len(cls.content) - 1}/{len(cls.content)}")
+            self.send_header("Content-Length", str(len(cls.content) - start + cls.claimed_extra))
+            self.end_headers()
+            self.wfile.write(cls.content[start:][:cls.stop_after])
+
+        def log_message(self, *args):
+            pass
+
+    listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Handler.address = f"http://127.0.0.1:{listening.server_port}"
+    threading.Thread(target=listening.serve_forever, daemon=True).start()
+    yield Handler
+    listening.shutdown()
+    listening.server_close()
+
+
+def test_what_is_missing_is_downloaded(tmp_path, server):
+    raw = archives.find(tmp_path / "raw", "lsp", server.address + "/")
+    np.testing.assert_allclose(raw.joints, JOINTS)
+    assert [file.name for file in (tmp_path / "raw").iterdir()] == ["lsp_dataset.zip"]
+    assert raw.path.read_bytes() == server.content
+    archives.find(tmp_path / "raw", "lsp", server.address)
+    assert server.ranges == [None]  # it was not fetched again
+
+
+@pytest.mark.parametrize("ignore_range", [False, True])
+def test_an_interrupted_download_is_resumed(tmp_path, server, ignore_range):
+    server.stop_after, server.ignore_range = 1000, ignore_range
+    with pytest.raises(UserError, match="lsp_dataset.zip can't be downloaded .* run again to resume, or fetch http"):
+        archives.download("lsp", tmp_path, server.address)
+    assert not (tmp_path / "lsp_dataset.zip").exists()
+    assert (tmp_path / "lsp_dataset.zip.part").read_bytes() == server.content[:1000]
+    server.stop_after = None
+    assert archives.download("lsp", tmp_path, server.address).read_bytes() == server.content
+    assert server.ranges == [None, "bytes=1000-"]
+    assert not (tmp_path / "lsp_dataset.zip.part").exists()
+
+
+def test_a_part_that_is_already_whole_only_gets_its_name(tmp_path, server):
+    (tmp_path / "lsp_dataset.zip.part").write_bytes(server.content)
+    assert archives.download("lsp", tmp_path, server.address).read_bytes() == server.content
+    assert server.ranges == [f"bytes={len(server.content)}-"]
+
+
+def test_a_part_longer_than_the_file_is_fetched_anew(tmp_path, server):
+    (tmp_path / "lsp_dataset.zip.part").write_bytes(b"x" * (len(server.content) + 5))
+    assert archives.download("lsp", tmp_path, server.address).read_bytes() == server.content
+    assert server.ranges[-1] is None
+
+
+def test_a_server_that_promises_too_much_is_got_over_by_the_next_run(tmp_path, server):
+    server.claimed_extra = 10
+    with pytest.raises(UserError, match="can't be downloaded"):
+        archives.download("lsp", tmp_path, server.address)
+    assert archives.download("lsp", tmp_path, server.address).read_bytes() == server.content
+
+
+@pytest.mark.parametrize("fault, message", [
+    ("cut", "not the whole data set"),
+    ("flipped byte", "im2.jpg is damaged"),
+    ("too few", "it holds 3 images and 4 and joints.mat are expected"),
+    ("web page", "File is not a zip file"),
+])
+def test_what_is_not_the_whole_data_set_never_gets_its_name(tmp_path, server, official, fault, message):
+    if fault == "cut":
+        server.content = server.content[:-100]
+    elif fault == "flipped byte":
+        spot = server.content.index(picture(2)) + 20
+        server.content = server.content[:spot] + bytes([server.content[spot] ^ 1]) + server.content[spot + 1:]
+    elif fault == "too few":
+        official(images=COUNT + 1)
+    else:
+        server.content = b"<html>moved</html>"
+    with pytest.raises(UserError, match=message):
+        archives.download("lsp", tmp_path, server.address)
+    assert not list(tmp_path.glob("lsp_dataset*"))
+
+
+@pytest.mark.parametrize("address", ["closed port", "no address", "not found"])
+def test_without_network_the_error_says_what_to_fetch_and_where_to_put_it(tmp_path, server, address):
+    server.status = 404
+    url = {"closed port": "http://127.0.0.1:9", "no address": "nonsense", "not found": server.address}[address]
+    with pytest.raises(UserError) as caught:
+        archives.find(tmp_path / "raw", "lsp", url)
+    assert f"fetch {url}/lsp_dataset.zip by hand and put it into {tmp_path / 'raw'}" in str(caught.value)
+    with pytest.raises(UserError, match="leave LSPe out with --no-use-lspe"):
+        archives.find(tmp_path / "raw", "lspet", url)
+    assert not list((tmp_path / "raw").iterdir())
