@@ -22,7 +22,7 @@ DEVICE = "cpu"            # auto, cpu, cuda, cuda:1, mps
 TRAIN_FIGURES = 1150      # figures to train on, validation included
 TEST_FIGURES = 200        # figures to test on
 VALIDATION_SHARE = 0.13   # of the figures to train on
-STAGE1_EPOCHS = 24        # passes of stage 1
+STAGE1_EPOCHS = 20        # passes of stage 1
 STAGE2_EPOCHS = 3         # passes of each cascade network
 
 
@@ -32,12 +32,13 @@ def steps(settings):
         (demo_data, ["--figures", settings.train_figures + settings.test_figures]),
         (lsp_data, ["--no-use-lspe", "--crop-size", 96, "--lsp-train-images", settings.train_figures,
                     "--validation-share", settings.validation_share]),
-        (train_stage1, ["--backbone", "resnet18", "--weights", "none", "--input-size", 64, "--batch-size", 32,
+        (train_stage1, ["--backbone", "resnet18", "--weights", "none", "--input-size", 64, "--batch-size", 16,
                         "--optimiser", "adam", "--learning-rate", 1e-3, "--schedule", "cosine", "--warmup-epochs", 1,
-                        "--loss", "smooth_l1", "--dropout", 0.1, "--epochs", settings.stage1_epochs]),
+                        "--loss", "smooth_l1", "--dropout", 0, "--rotation", 15, "--scale", 0.85, 1.18,
+                        "--shift", 0.06, "--epochs", settings.stage1_epochs]),
         (test_stage1, []),
         (generate_train_output, []),
-        (train_stage2, ["--crop-size", 67, "--width", 0.25, "--dropout", 0.1, "--loss", "smooth_l1",
+        (train_stage2, ["--crop-size", 67, "--width", 0.25, "--dropout", 0, "--loss", "smooth_l1", "--batch-size", 32,
                         "--optimiser", "adam", "--learning-rate", 1e-3, "--schedule", "cosine", "--sigma", 1.5,
                         "--crops-per-image", 4, "--epochs", settings.stage2_epochs]),
         (test_stage2, []),
