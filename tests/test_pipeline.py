@@ -3,6 +3,7 @@ import csv
 import importlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,8 @@ import test_stage2 as step6
 import train_stage1
 import train_stage2
 from deeppose.errors import UserError
+from deeppose.losses import masked_loss
+from deeppose.persons import load_persons
 from deeppose.skeletons import LSP
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -258,11 +261,30 @@ def test_every_knob_of_stage_2_changes_what_is_learnt(trained, tmp_path, flags):
 def test_early_stop_best_by_and_collapse_warning(trained, tmp_path, capsys):
     shutil.copytree(trained / "data", tmp_path / "data")
     step(train_stage1, tmp_path, *STAGE1, "--epochs", "9", "--learning-rate", "0", "--patience", "2",
-         "--best-by", "loss", "--collapse-epoch", "2", "--dropout", "0")
+         "--best-by", "pcp", "--collapse-epoch", "2", "--collapse-spread", "1000")
     text = capsys.readouterr().out
-    assert "no better loss for 2 epochs: stopped" in text and "best epoch" in text
+    assert "no better pcp for 2 epochs: stopped" in text and "best epoch" in text
     assert "warning: predictions spread only" in text
     assert "nearly one mean pose" not in text.split("epoch 2 ")[0]  # not before its epoch
+
+
+class OnePose(torch.nn.Module):
+    """A network that has collapsed."""
+
+    def forward(self, images):
+        return torch.zeros(len(images), 14, 2)
+
+    def joints(self, output):
+        return output, None
+
+    def loss(self, output, target):
+        return masked_loss(output, target, "mse")
+
+
+def test_a_collapsed_network_has_no_spread(trained):
+    persons = load_persons(trained / "data", "train", torch.device("cpu"))
+    scores, spread = train_stage1.evaluate(OnePose(), persons, torch.arange(30), 32, 8)
+    assert spread == pytest.approx(0, abs=1e-5) and scores["validation_loss"] > 0
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_with_the_place(trained, tmp_path):
@@ -320,9 +342,10 @@ def test_help_lists_every_constant_and_importing_does_nothing(name, capsys):
         script.main(["--help"])
     assert stop.value.code == 0
     text = capsys.readouterr().out
-    for constant in (c for c in vars(script) if c.isupper() and f"\n{c}" in Path(script.__file__).read_text()):
-        if "--" + constant.lower().replace("_", "-") not in text:
-            assert f"\n{constant} = (" in Path(script.__file__).read_text()  # a table, not a setting
+    constants = re.findall(r"^([A-Z][A-Z0-9_]*)(?:: [^=]+)? = .*  # .", Path(script.__file__).read_text(), re.MULTILINE)
+    assert len(constants) >= 4
+    for constant in constants:
+        assert re.search("--" + constant.lower().replace("_", "-") + r"[ ,\n]", text), constant
 
 
 def test_from_a_shell_a_mistake_is_one_line_and_status_1(tmp_path):
