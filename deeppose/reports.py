@@ -105,6 +105,7 @@ def provenance(settings, seconds, **more):
     return {"settings": {name: value if isinstance(value, plain) else str(value) for name, value in values.items()},
             "seed": values.get("seed"), "seconds": float(seconds), "commit": git_commit(PROJECT),
             "command": command_line(sys.argv), "hardware": hardware(),
+            "threads": sys.modules["torch"].get_num_threads() if "torch" in sys.modules else None,
             "versions": {"python": platform.python_version()} | versions,
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), **more}
 
