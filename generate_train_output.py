@@ -56,7 +56,8 @@ def main(argv=None):
     else:
         poses = run_stages(stages, persons, rows, settings.batch_size)[-1]
     predicted, truth = poses.cpu().numpy(), persons.truth
-    print(f"{len(rows)} persons in {watch.seconds:.1f} s, {len(rows) / watch.seconds:.1f} a second on {device}")
+    seconds = watch.seconds
+    print(f"{len(rows)} persons in {seconds:.1f} s, {len(rows) / seconds:.1f} a second on {device}")
 
     spans = diameters(poses, skeleton.diameter_indices, 0).cpu().numpy()  # crop pixels
     smallest = 0.5 * float(np.median(spans[~persons.held_out]))

@@ -35,11 +35,12 @@ def main(argv=None):
     watch = Stopwatch()
     rows = torch.arange(len(persons.crops), device=device)
     poses = stage1.predict(persons, rows, settings.flip_test, settings.batch_size)
+    pose = poses.cpu().numpy()  # waits for a GPU
     seconds = watch.seconds
     windows = box_windows(len(rows), persons.crop_size, persons.context, device)
     loss = stage1.network.loss(to_window(poses, windows), to_window(persons.joints_px, windows)).item()
 
-    predicted = {"mean pose": mean_pose(settings.data_dir, len(rows)), "stage 1": poses.cpu().numpy()}
+    predicted = {"mean pose": mean_pose(settings.data_dir, len(rows)), "stage 1": pose}
     write_test_run(settings.run_dir, 1, predicted, persons, settings, seconds, loss=loss)
     print(f"loss {loss:.5f}; {len(rows) / seconds:.1f} persons a second on {device}")
     print("next: python generate_train_output.py")

@@ -34,11 +34,11 @@ def main(argv=None):
 
     watch = Stopwatch()
     rows = torch.arange(len(persons.crops), device=device)
-    poses = run_stages(stages, persons, rows, settings.batch_size)
+    poses = [pose.cpu().numpy() for pose in run_stages(stages, persons, rows, settings.batch_size)]
     seconds = watch.seconds
 
     predicted = {"mean pose": mean_pose(settings.data_dir, len(rows))}
-    predicted |= {f"stage {number}": pose.cpu().numpy() for number, pose in enumerate(poses, 1)}
+    predicted |= {f"stage {number}": pose for number, pose in enumerate(poses, 1)}
     write_test_run(settings.run_dir, len(stages), predicted, persons, settings, seconds)
     print(f"{len(rows) / seconds:.1f} persons a second through {len(stages)} stages on {device}")
 

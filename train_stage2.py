@@ -100,6 +100,7 @@ def main(argv=None):
     data = CascadeData(persons, settings, device)
     for name in names:
         train_joint(name, data, settings)
+    write_log(settings, persons.skeleton.joints)
     print(f"next: python test_stage2.py; for one more stage: python generate_train_output.py --stage {settings.stage}")
 
 
@@ -209,7 +210,6 @@ def train_joint(name, data, settings):
         "dataset": data.persons.dataset["dataset"], "history": history, "settings": plain_settings(settings),
         "provenance": provenance(settings, sum(row["seconds"] for row in history))})
     last.unlink()
-    write_log(settings, joints)
 
 
 # a run may change these and still go on with what another began
