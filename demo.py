@@ -5,9 +5,8 @@ Everything goes under demo/: raw figures, data, checkpoints and runs. Each comma
 from pathlib import Path
 
 import demo_data
-import lsp_data
-
 import generate_train_output
+import lsp_data
 import test_stage1
 import test_stage2
 import train_stage1

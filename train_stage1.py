@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from deeppose.drawing import training_curves
 
 from deeppose.augment import jitter_colour, mirror_joints, random_windows
 from deeppose.crops import box_windows, oversampling_for, sample_windows, to_window
+from deeppose.drawing import training_curves
 from deeppose.errors import UserError, run
 from deeppose.inference import predict_joints
 from deeppose.metrics import diameters, joint_hits, limb_hits, overall_mean

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from deeppose.drawing import training_curves
 
 from cascade_net import SMALLEST_CROP, CascadeNet
 from deeppose import arrays
 from deeppose.augment import jitter_colour, uniform
 from deeppose.crops import make_windows, oversampling_for, sample_windows, to_window
+from deeppose.drawing import training_curves
 from deeppose.error_model import ErrorModel, ErrorSampler
 from deeppose.errors import UserError, run
 from deeppose.inference import diameters, displace_joint
