@@ -6,6 +6,8 @@ Frames
 
 A window is a (2, 3) matrix [A | t]: crop pixels = A @ window frame + t.
 """
+import functools
+
 import torch
 import torch.nn.functional as F
 
@@ -56,12 +58,17 @@ def sample_windows(crops, windows, size, oversampling=1):
     oversampling  samples per output pixel along a side, averaged (see `oversampling_for`)
     Returns       (B, 3, size, size) float32
     """
-    fine = size * oversampling
+    fine, side = size * oversampling, crops.shape[1]
     ticks = (torch.arange(fine, device=crops.device) + 0.5) / fine - 0.5
     y, x = torch.meshgrid(ticks, ticks, indexing="ij")
-    points = to_crop(torch.stack([x, y], -1).view(1, -1, 2), windows)  # (B, fine * fine, 2) crop pixels
-    grid = (2 * points + 1) / crops.shape[1] - 1  # grid_sample's frame without align_corners
-    seen = F.grid_sample(_normalised(crops), grid.view(-1, fine, fine, 2), align_corners=False)
+    points = to_crop(torch.stack([x, y], -1).view(1, -1, 2), windows).view(-1, fine, fine, 2)  # crop pixels
+    grid = (2 * points + 1) / side - 1  # grid_sample's frame without align_corners
+    seen = F.grid_sample(crops.permute(0, 3, 1, 2).float(), grid, align_corners=False)  # (B, 3, fine, fine)
+    # grid_sample fades to 0 beyond the crop, so what is subtracted must fade alike; normalising what was sampled rather
+    # than whole crops touches fewer pixels
+    inside = torch.minimum(points + 1, side - points).clamp(0, 1).prod(-1)[:, None]  # (B, 1, fine, fine)
+    mean, deviation = _mean_and_deviation(crops.device)
+    seen = torch.addcmul(seen, inside, mean, value=-1).div_(deviation)
     return F.avg_pool2d(seen, oversampling) if oversampling > 1 else seen
 
 
@@ -70,6 +77,7 @@ def oversampling_for(window_side, size):
     return max(1, round(window_side / size))
 
 
-def _normalised(crops):
-    mean, std = (torch.tensor(v, device=crops.device) * 255 for v in (MEAN, STD))
-    return ((crops - mean) / std).permute(0, 3, 1, 2)  # (B, S, S, 3) -> (B, 3, S, S)
+@functools.cache
+def _mean_and_deviation(device):
+    """Of each channel in 0 ... 255, (3, 1, 1); kept, since copying constants to a GPU makes it wait."""
+    return tuple(255 * torch.tensor(values, device=device).view(3, 1, 1) for values in (MEAN, STD))
