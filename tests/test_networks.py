@@ -5,7 +5,7 @@ import pytest
 import torch
 import torchvision
 
-from cascade_net import CascadeNet
+from cascade_net import CascadeNet, ResponseNorm
 from deeppose.errors import UserError
 from deeppose.losses import masked_loss
 from resnet_stage1 import ResNetRegressor, load_backbone, resnets
@@ -49,8 +49,14 @@ def test_cascade_has_the_papers_layers():
     assert [(c.out_channels, c.kernel_size[0], c.stride[0]) for c in convolutions] == \
         [(96, 11, 4), (256, 5, 1), (384, 3, 1), (384, 3, 1), (256, 3, 1)]
     assert [m.out_features for m in model.regressor if isinstance(m, torch.nn.Linear)] == [4096, 4096, 2]
-    assert sum(isinstance(m, torch.nn.LocalResponseNorm) for m in model.features) == 2
+    assert sum(isinstance(m, ResponseNorm) for m in model.features) == 2
     assert [m.p for m in model.regressor if isinstance(m, torch.nn.Dropout)] == [0.6, 0.6]
+
+
+def test_response_norm_is_torchs_own():
+    x = 20 * torch.randn(2, 7, 4, 4)
+    ours, theirs = ResponseNorm(7), torch.nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2)
+    assert torch.allclose(ours(x), theirs(x), rtol=1e-5) and not torch.allclose(ours(x), x * 2 ** -0.75, rtol=1e-2)
 
 
 def test_cascade_width_and_size_change_the_network_and_an_untrained_one_moves_nothing():
