@@ -36,7 +36,11 @@ def index_batches(rows, batch_size, generator):
 
 def make_optimiser(name, parameters, learning_rate, weight_decay=0.0, momentum=0.9, initial_accumulator=0.1):
     """adagrad | adam | adamw | sgd from torch.optim; momentum is SGD's, initial_accumulator Adagrad's."""
-    shared = {"lr": learning_rate, "weight_decay": weight_decay}
+    parameters = list(parameters)
+    device = parameters[0].device.type
+    # one kernel for a whole step, where torch has it: Adam's takes a tenth of the time on a CPU
+    fused = device == "cpu" or device == "cuda" and name != "adagrad"
+    shared = {"lr": learning_rate, "weight_decay": weight_decay, "fused": fused}
     if name == "adagrad":
         return torch.optim.Adagrad(parameters, initial_accumulator_value=initial_accumulator, **shared)
     if name == "sgd":
