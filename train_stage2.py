@@ -3,6 +3,7 @@
 Reads   data/train_*.npy, data/train_output.npy, data/error_model.npz, data/deltas.npy
         (--stage 3: data/train_output_stage2.npy, and so on)
 Writes  checkpoints/stage2_<joint>.pt       a finished joint's weights, of its best epoch by the validation persons
+                                            (epoch 0, which moves nothing, if no epoch is better)
         checkpoints/stage2_<joint>_last.pt  while it trains: what going on after an interruption needs
         runs/stage2_training.csv, runs/stage2_training.png
 Next    python test_stage2.py; for a third stage python generate_train_output.py --stage 2
@@ -162,7 +163,9 @@ def train_joint(name, data, settings):
     if not len(pairs):
         raise UserError(f"{name} is annotated on no training person")
 
-    history, best, best_weights = [], -math.inf, None
+    before = evaluate(None, data, targets, settings)
+    # epoch 0 leaves the joint where it is: a network that does not help on validation persons is not kept
+    history, best, best_epoch, best_weights = [], before["area"], 0, clones(model)
     if last.exists():
         state = load_checkpoint(last, "python train_stage2.py --restart")
         if changed := changed_settings(state["settings"], plain_settings(settings), ignore=RUN_SETTINGS):
@@ -170,13 +173,13 @@ def train_joint(name, data, settings):
         if state["refines"] != data.errors.fingerprint:
             raise UserError(f"{last} was begun on other output of stage {settings.stage - 1}; use --restart")
         restore(state, model, optimiser, average, generator)
-        history, best, best_weights = state["history"], state["best"], state["best_weights"]
+        history, best, best_epoch, best_weights = (state[key] for key in ("history", "best", "best_epoch",
+                                                                          "best_weights"))
 
     def rate(epoch):
         return learning_rate_at(epoch, settings.epochs, settings.learning_rate, settings.schedule,
                                 settings.warmup_epochs, settings.step_epochs, settings.step_factor)
 
-    before = evaluate(None, data, targets, settings)
     try:
         for epoch in range(len(history), settings.epochs):
             watch = Stopwatch()
@@ -194,22 +197,29 @@ def train_joint(name, data, settings):
                             "crops_per_second": round(seen / seconds, 1),
                             "memory_mib": round(peak_memory(device)), "seconds": round(watch.seconds, 2)})
             print_row(history[-1])
-            if best_weights is None or score["area"] > best:
-                best, best_weights = score["area"], {k: v.clone() for k, v in kept.state_dict().items()}
-            save_checkpoint(last, resume_state(model, optimiser, average, generator, history=history, best=best,
-                                               best_weights=best_weights, refines=data.errors.fingerprint,
-                                               settings=plain_settings(settings)))
+            if score["area"] > best:
+                best, best_epoch, best_weights = score["area"], epoch + 1, clones(kept)
+            save_checkpoint(last, resume_state(
+                model, optimiser, average, generator, history=history, best=best, best_epoch=best_epoch,
+                best_weights=best_weights, refines=data.errors.fingerprint, settings=plain_settings(settings)))
     except KeyboardInterrupt:
         print(f"\ninterrupted; {name}: {len(history)} epochs stand; the same command goes on")
         raise
+    if not best_epoch:
+        print(f"{name}: no epoch was better on validation persons than stage {settings.stage - 1}: left as it is there")
     save_checkpoint(final, {
         "network": model.arguments,
         "weights": {k: v.half() if settings.half_weights else v for k, v in best_weights.items()},
         "sigma": settings.sigma, "smallest_diameter": data.errors.smallest_diameter,
         "flip_test": data.errors.flip_test, "refines": data.errors.fingerprint,
-        "dataset": data.persons.dataset["dataset"], "history": history, "settings": plain_settings(settings),
+        "dataset": data.persons.dataset["dataset"], "best_epoch": best_epoch, "history": history,
+        "settings": plain_settings(settings),
         "provenance": provenance(settings, sum(row["seconds"] for row in history))})
     last.unlink()
+
+
+def clones(network):
+    return {name: value.clone() for name, value in network.state_dict().items()}
 
 
 # a run may change these and still go on with what another began

@@ -72,6 +72,10 @@ def weights(path):
     return torch.load(path, weights_only=True)["weights"]
 
 
+def history(path):
+    return torch.load(path, weights_only=True)["history"]
+
+
 def same(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
@@ -157,6 +161,8 @@ def test_stage2_resumes_a_joint_skips_finished_ones_and_ends_with_the_same_weigh
     assert not (copy / "checkpoints/stage2_neck_last.pt").exists()
     for name in ("r_knee", "neck"):
         assert same(*(weights(folder / f"checkpoints/stage2_{name}.pt") for folder in (whole, copy)))
+        logs = [history(folder / f"checkpoints/stage2_{name}.pt") for folder in (whole, copy)]
+        assert len(logs[0]) == 2 and [row["loss"] for row in logs[0]] == [row["loss"] for row in logs[1]]
     step(step6, copy)
     assert "stage 2 has no network for r_ankle, " in capsys.readouterr().out
 
@@ -254,8 +260,20 @@ def test_every_knob_of_stage_2_changes_what_is_learnt(trained, tmp_path, flags):
     shutil.copytree(trained / "data", tmp_path / "data")
     base = ["--epochs", "1", "--joints", "l_elbow", *STAGE2]
     step(train_stage2, tmp_path, *base, *flags)
-    changed = weights(tmp_path / "checkpoints/stage2_l_elbow.pt")
-    assert not same(changed, weights(trained / "checkpoints/stage2_l_elbow.pt"))
+    # its weights may be those of epoch 0 in both
+    changed, before = (history(folder / "checkpoints/stage2_l_elbow.pt")[0] for folder in (tmp_path, trained))
+    assert (changed["loss"], changed["pdj_area"]) != (before["loss"], before["pdj_area"])
+
+
+def test_a_cascade_that_does_not_help_on_validation_persons_moves_nothing(trained, tmp_path, capsys):
+    shutil.copytree(trained / "data", tmp_path / "data")
+    step(train_stage2, tmp_path, *STAGE2, "--epochs", "1", "--joints", "neck", "--optimiser", "sgd", "--clip", "1",
+         "--learning-rate", "1000")
+    assert "neck: no epoch was better on validation persons than stage 1" in capsys.readouterr().out
+    checkpoint = torch.load(tmp_path / "checkpoints/stage2_neck.pt", weights_only=True)
+    row = checkpoint["history"][0]
+    assert row["pdj_area"] < row["area_before"] and checkpoint["best_epoch"] == 0
+    assert not checkpoint["weights"]["regressor.6.weight"].any()
 
 
 def test_early_stop_best_by_and_collapse_warning(trained, tmp_path, capsys):
