@@ -24,6 +24,7 @@ DATA_DIR = "data"               # prepared arrays; the output goes there too
 CHECKPOINT_DIR = "checkpoints"  # weights
 SEED = 0                        # of the draws in deltas.npy
 DEVICE = "auto"                 # auto, cpu, cuda, cuda:1, mps
+IMAGES = "auto"                 # auto | resident | streamed: on the device whole or read ahead of each batch
 STAGE = 1                       # the stage whose output is wanted
 BATCH_SIZE = 64                 # persons a step
 FLIP_TEST = False               # stage 1: average with the mirrored window's prediction, here and in step 6
@@ -33,7 +34,7 @@ ERRORS = "residuals"            # residuals | gaussian: what deltas.npy is drawn
 def main(argv=None):
     settings = parse_settings(globals(), argv)
     device = choose_device(settings.device)
-    persons = load_persons(settings.data_dir, "train", device)
+    persons = load_persons(settings.data_dir, "train", device, settings.images)
     skeleton = persons.skeleton
     if not persons.held_out.any():
         raise UserError("there are no validation persons, on whom the errors are measured; run: python lsp_data.py")

@@ -5,6 +5,7 @@ from urllib.error import URLError
 import torch
 import torchvision
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from deeppose.errors import UserError
 from deeppose.losses import masked_loss
@@ -17,9 +18,10 @@ class ResNetRegressor(nn.Module):
     joints    number of joints J
     dropout   share of pooled features dropped, in training only
     loss      mse | smooth_l1
+    freeze_batchnorm  leave BatchNorm's statistics and weights as they are, in training too
     """
 
-    def __init__(self, backbone="resnet34", joints=14, dropout=0.6, loss="mse"):
+    def __init__(self, backbone="resnet34", joints=14, dropout=0.6, loss="mse", freeze_batchnorm=False):
         super().__init__()
         if backbone not in resnets():
             raise UserError(f"no ResNet named {backbone!r} in torchvision; there are: {', '.join(resnets())}")
@@ -28,6 +30,20 @@ class ResNetRegressor(nn.Module):
         self.backbone = torchvision.models.get_model(backbone, weights=None)
         features = self.backbone.fc.in_features
         self.backbone.fc = nn.Sequential(nn.Dropout(dropout), nn.Linear(features, joints * 2))
+        self.freeze_batchnorm = freeze_batchnorm
+        if freeze_batchnorm:
+            for norm in self._batchnorms():
+                norm.requires_grad_(False)
+
+    def train(self, mode=True):
+        super().train(mode)
+        if self.freeze_batchnorm:
+            for norm in self._batchnorms():
+                norm.eval()
+        return self
+
+    def _batchnorms(self):
+        return [module for module in self.backbone.modules() if isinstance(module, _BatchNorm)]
 
     def forward(self, images):
         """images (B, 3, H, W) normalised -> joints (B, J, 2) in the window's frame."""

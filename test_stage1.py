@@ -22,6 +22,7 @@ CHECKPOINT_DIR = "checkpoints"  # weights
 RUN_DIR = "runs"                # scores and pictures
 SEED = 0                        # recorded only: nothing here is random
 DEVICE = "auto"                 # auto, cpu, cuda, cuda:1, mps
+IMAGES = "auto"                 # auto | resident | streamed: on the device whole or read ahead of each batch
 BATCH_SIZE = 64                 # persons a step
 FLIP_TEST = False               # average with the mirrored window's prediction
 
@@ -29,7 +30,7 @@ FLIP_TEST = False               # average with the mirrored window's prediction
 def main(argv=None):
     settings = parse_settings(globals(), argv)
     device = choose_device(settings.device)
-    persons = load_persons(settings.data_dir, "test", device)
+    persons = load_persons(settings.data_dir, "test", device, settings.images)
     stage1 = load_stage1(settings.checkpoint_dir, persons.dataset["dataset"], device)
 
     watch = Stopwatch()

@@ -21,13 +21,14 @@ CHECKPOINT_DIR = "checkpoints"  # weights
 RUN_DIR = "runs"                # scores and pictures
 SEED = 0                        # recorded only: nothing here is random
 DEVICE = "auto"                 # auto, cpu, cuda, cuda:1, mps
+IMAGES = "auto"                 # auto | resident | streamed: on the device whole or read ahead of each batch
 BATCH_SIZE = 64                 # persons a step of stage 1
 
 
 def main(argv=None):
     settings = parse_settings(globals(), argv)
     device = choose_device(settings.device)
-    persons = load_persons(settings.data_dir, "test", device)
+    persons = load_persons(settings.data_dir, "test", device, settings.images)
     stages = load_stages(settings.checkpoint_dir, persons.skeleton, persons.dataset["dataset"], device)
     if len(stages) < 2:
         raise UserError(f"no trained stage 2 in {settings.checkpoint_dir}; run: python train_stage2.py")

@@ -5,6 +5,8 @@ Writes  checkpoints/stage1.pt       the best epoch's weights, by the validation 
         checkpoints/stage1_last.pt  everything --resume needs
         runs/stage1_training.csv, runs/stage1_training.png
 Next    python test_stage1.py
+
+On several GPUs: torchrun --nproc-per-node 4 train_stage1.py
 """
 import math
 from pathlib import Path
@@ -14,6 +16,7 @@ import torch
 
 from deeppose.augment import jitter_colour, mirror_joints, random_windows
 from deeppose.crops import box_windows, oversampling_for, sample_windows, to_window
+from deeppose.distributed import distributed, process_group
 from deeppose.drawing import training_curves
 from deeppose.errors import UserError, run
 from deeppose.inference import predict_joints
@@ -25,6 +28,7 @@ from deeppose.training import (
     Stopwatch,
     changed_settings,
     choose_device,
+    epoch_generators,
     index_batches,
     learning_rate_at,
     load_checkpoint,
@@ -46,6 +50,7 @@ CHECKPOINT_DIR = "checkpoints"   # weights
 RUN_DIR = "runs"                 # log and curves
 SEED = 0                         # of weights, batches, augmentation and dropout
 DEVICE = "auto"                  # auto, cpu, cuda, cuda:1, mps
+IMAGES = "auto"                  # auto | resident | streamed: on the device whole or read ahead of each batch
 RESUME = False                   # go on from checkpoints/stage1_last.pt
 
 BACKBONE = "resnet34"            # any ResNet of torchvision by name
@@ -68,7 +73,9 @@ STEP_FACTOR = 0.1                # step: factor of each drop
 AVERAGE_DECAY = 0.0              # decay per step of the weights' moving average, which is then what is kept; 0 = none
 CLIP: float | None = None        # largest gradient norm; none = unlimited
 MIXED_PRECISION = True           # bfloat16 on CUDA; elsewhere always float32
-CHANNELS_LAST = False            # memory layout of the network; which one is faster depends on device and size
+CHANNELS_LAST = False            # memory layout of the network; always on CUDA; on a CPU it pays from 96 px on
+FREEZE_BATCHNORM = False         # leave BatchNorm as loaded: its statistics and its weights
+SYNC_BATCHNORM = True            # several GPUs: BatchNorm over the whole batch, not each GPU's share
 PATIENCE = 0                     # stop after so many epochs without a better score; 0 = never
 BEST_BY = "pdj"                  # pdj | pcp | loss: the validation score that chooses the epoch
 
@@ -84,23 +91,31 @@ COLLAPSE_SPREAD = 0.2            # the warning's limit, in the truth's spread
 
 def main(argv=None):
     settings = parse_settings(globals(), argv)
-    device = choose_device(settings.device)
-    persons = load_persons(settings.data_dir, "train", device)
+    with process_group(choose_device(settings.device)) as group:
+        train(settings, group)
+
+
+def train(settings, group):
+    """group: the processes of torchrun, or this one alone; each works on its share of every batch."""
+    device = group.device
+    persons = load_persons(settings.data_dir, "train", device, settings.images)
     rows = {name: torch.tensor(np.flatnonzero(persons.held_out == held), device=device)
             for name, held in (("train", False), ("validation", True))}
     for name, chosen in rows.items():
-        if len(chosen) < 2:
+        if len(chosen) < 2 * group.size:
             raise UserError(f"{settings.data_dir} holds {len(chosen)} {name} persons; prepare more: python lsp_data.py")
 
     torch.manual_seed(settings.seed)
-    generator = torch.Generator(device).manual_seed(settings.seed)
-    model = ResNetRegressor(settings.backbone, len(persons.skeleton.joints), settings.dropout, settings.loss)
+    network = ResNetRegressor(settings.backbone, len(persons.skeleton.joints), settings.dropout, settings.loss,
+                              settings.freeze_batchnorm)
     if not settings.resume:
-        load_backbone(model, settings.weights)
-    model.to(device, memory_format=torch.channels_last if settings.channels_last else torch.contiguous_format)
-    optimiser = make_optimiser(settings.optimiser, model.parameters(), settings.learning_rate, settings.weight_decay,
+        load_backbone(network, settings.weights)
+    channels_last = settings.channels_last or device.type == "cuda"
+    network.to(device, memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+    model = distributed(network, group, settings.sync_batchnorm and not settings.freeze_batchnorm)
+    optimiser = make_optimiser(settings.optimiser, network.parameters(), settings.learning_rate, settings.weight_decay,
                                settings.momentum, settings.initial_accumulator)
-    average = moving_average(model, settings.average_decay)
+    average = moving_average(network, settings.average_decay)
     best_path, last_path = (Path(settings.checkpoint_dir, name) for name in ("stage1.pt", "stage1_last.pt"))
     history, best, best_epoch = [], -math.inf, 0
     if settings.resume:
@@ -109,11 +124,13 @@ def main(argv=None):
         if state["labels"] != persons.labels:
             raise UserError(f"{last_path} was trained on other data than {settings.data_dir} holds now; "
                             "train without --resume")
-        restore(state, model, optimiser, average, generator)
+        restore(state, network, optimiser, average)
         history, best, best_epoch = state["history"], state["best"], state["best_epoch"]
 
     print(f"{settings.backbone} at {settings.input_size} px on {device}: {len(rows['train'])} training and "
-          f"{len(rows['validation'])} validation persons", flush=True)
+          f"{len(rows['validation'])} validation persons"
+          + (f"; {group.size} processes, batches of {settings.batch_size} persons in all, learning rate "
+             f"{settings.learning_rate:g} as set" if group.size > 1 else ""), flush=True)
 
     def rate(epoch):
         return learning_rate_at(epoch, settings.epochs, settings.learning_rate, settings.schedule,
@@ -122,12 +139,14 @@ def main(argv=None):
     try:
         for epoch in range(len(history), settings.epochs):
             watch = Stopwatch()
-            chosen = index_batches(rows["train"], settings.batch_size, generator)
+            order, generator = epoch_generators(device, epoch, settings.seed, rank=group.rank)
+            chosen = [group.share(batch) for batch in index_batches(rows["train"], settings.batch_size, order)]
             loss, seen = train_one_epoch(model, batches(persons, chosen, generator, settings), len(chosen), optimiser,
                                          rate, epoch, average, settings.clip, settings.mixed_precision)
             seconds = watch.seconds
-            kept = average.module if average else model
-            scores, spread = evaluate(kept, persons, rows["validation"], settings.input_size, settings.batch_size)
+            kept = average.module if average else network
+            scores, spread = evaluate(kept, persons, rows["validation"], settings.input_size, settings.batch_size,
+                                      group)
             history.append({"epoch": epoch + 1, "loss": loss, **scores, "learning_rate": rate(epoch + 1),
                             "images_per_second": round(seen / seconds, 1),
                             "memory_mib": round(peak_memory(device)), "seconds": round(watch.seconds, 2)})
@@ -136,13 +155,16 @@ def main(argv=None):
                 print(f"warning: predictions spread only {spread:.2f} of what the true joints do: the network gives "
                       "nearly one mean pose; try a higher --learning-rate, another --optimiser or less --dropout")
             score = -scores["validation_loss"] if settings.best_by == "loss" else scores[settings.best_by]
-            if score > best:
+            better = score > best
+            if better:
                 best, best_epoch = score, epoch + 1
-                save_checkpoint(best_path, finished(kept, settings, persons, history))
-            save_checkpoint(last_path, resume_state(model, optimiser, average, generator, history=history, best=best,
-                                                    best_epoch=best_epoch, labels=persons.labels,
-                                                    settings=plain_settings(settings)))
-            write_rows(Path(settings.run_dir, "stage1_training.csv"), history)
+            if group.first:
+                if better:
+                    save_checkpoint(best_path, finished(kept, settings, persons, history))
+                save_checkpoint(last_path, resume_state(
+                    network, optimiser, average, history=history, best=best, best_epoch=best_epoch,
+                    labels=persons.labels, settings=plain_settings(settings)))
+                write_rows(Path(settings.run_dir, "stage1_training.csv"), history)
             if settings.patience and epoch + 1 - best_epoch >= settings.patience:
                 print(f"no better {settings.best_by} for {settings.patience} epochs: stopped")
                 break
@@ -150,7 +172,7 @@ def main(argv=None):
         print(f"\ninterrupted; {len(history)} epochs stand; go on with the same settings and --resume")
         raise
     finally:
-        if history:
+        if history and group.first:
             training_curves(Path(settings.run_dir, "stage1_training.png"), history)
     print(f"best epoch {best_epoch} by validation {settings.best_by}: {best_path}\nnext: python test_stage1.py")
 
@@ -158,18 +180,20 @@ def main(argv=None):
 def batches(persons, chosen, generator, settings):
     """Augmented (images, joints in the window's frame) for each batch of row indices."""
     oversampling = oversampling_for(persons.box_side, settings.input_size)
-    for rows in chosen:
+    mirror = torch.tensor(persons.skeleton.mirror, device=persons.device)
+    for rows, crops in zip(chosen, persons.crop_batches(chosen), strict=True):
         windows, flipped = random_windows(len(rows), persons.crop_size, persons.context, generator, settings.rotation,
                                           settings.scale, settings.shift, settings.flip)
-        joints_px = mirror_joints(persons.joints_px[rows], flipped, persons.skeleton.mirror)
-        images = sample_windows(persons.crops[rows], windows, settings.input_size, oversampling)
+        joints_px = mirror_joints(persons.joints_px[rows], flipped, mirror)
+        images = sample_windows(crops, windows, settings.input_size, oversampling)
         yield jitter_colour(images, generator, settings.colour), to_window(joints_px, windows)
 
 
-def evaluate(model, persons, rows, input_size, batch_size):
+def evaluate(model, persons, rows, input_size, batch_size, group):
     """Validation loss, PDJ@0.2 and strict 8-limb PCP in percent, also apart for each data set; and the spread of the
-    predictions in the truth's (standard deviation over persons, mean over coordinates)."""
-    predicted_px = predict_joints(model, persons.crops, rows, persons.context, input_size, batch_size)
+    predictions in the truth's (standard deviation over persons, mean over coordinates). Each process predicts its share
+    of the persons, and all score the whole."""
+    predicted_px = group.gathered(predict_joints(model, persons, group.share(rows), input_size, batch_size))
     truth_px = persons.joints_px[rows]
     windows = box_windows(len(rows), persons.crop_size, persons.context, rows.device)
     loss = model.loss(to_window(predicted_px, windows), to_window(truth_px, windows)).item()
@@ -197,10 +221,12 @@ def finished(model, settings, persons, history):
 def stop_if_other_network(old, settings, path):
     """Resuming with another network or optimiser can't work; with other settings it is said."""
     new = plain_settings(settings)
-    fixed = ("backbone", "input_size", "loss", "dropout", "optimiser", "average_decay", "seed", "batch_size")
+    fixed = ("backbone", "freeze_batchnorm", "input_size", "loss", "dropout", "optimiser", "average_decay", "seed",
+             "batch_size")
     if changed := changed_settings(old, {name: new[name] for name in fixed}):
         raise UserError(f"{path} was trained with other settings ({changed}); use the same or train without --resume")
-    if changed := changed_settings(old, new, ignore=("resume", "data_dir", "checkpoint_dir", "run_dir", "device")):
+    places = ("resume", "data_dir", "checkpoint_dir", "run_dir", "device", "images")
+    if changed := changed_settings(old, new, ignore=places):
         print(f"note: settings changed on resuming: {changed}")
 
 

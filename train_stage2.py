@@ -9,6 +9,7 @@ Writes  checkpoints/stage2_<joint>.pt       a finished joint's weights, of its b
 Next    python test_stage2.py; for a third stage python generate_train_output.py --stage 2
 
 Joints that are finished are skipped and an interrupted one goes on, so the same command resumes a killed run.
+On several GPUs each trains its share of the joints: torchrun --nproc-per-node 4 train_stage2.py
 """
 import math
 from pathlib import Path
@@ -20,10 +21,11 @@ from cascade_net import SMALLEST_CROP, CascadeNet
 from deeppose import arrays
 from deeppose.augment import jitter_colour, uniform
 from deeppose.crops import make_windows, oversampling_for, sample_windows, to_window
+from deeppose.distributed import process_group
 from deeppose.drawing import training_curves
 from deeppose.error_model import ErrorModel, ErrorSampler
 from deeppose.errors import UserError, run
-from deeppose.inference import diameters, displace_joint
+from deeppose.inference import diameters, refine_joints
 from deeppose.metrics import diameters as true_diameters
 from deeppose.metrics import joint_hits, overall_mean
 from deeppose.persons import load_persons
@@ -33,6 +35,7 @@ from deeppose.training import (
     Stopwatch,
     changed_settings,
     choose_device,
+    epoch_generators,
     index_batches,
     learning_rate_at,
     load_checkpoint,
@@ -54,6 +57,7 @@ CHECKPOINT_DIR = "checkpoints"   # weights
 RUN_DIR = "runs"                 # log and curves
 SEED = 0                         # of weights, batches, windows and dropout
 DEVICE = "auto"                  # auto, cpu, cuda, cuda:1, mps
+IMAGES = "auto"                  # auto | resident | streamed: on the device whole or read ahead of each batch
 STAGE = 2                        # which stage to train; 3 refines stage 2's output, and so on
 JOINTS: tuple[str, ...] = ()     # joints to train, by name; all if empty
 SHARED_NETWORK = False           # one network for all joints in place of one each
@@ -95,13 +99,17 @@ def main(argv=None):
         raise UserError(f"--stage {settings.stage}: the cascade begins at stage 2; stage 1 is python train_stage1.py")
     if settings.crop_size < SMALLEST_CROP:
         raise UserError(f"--crop-size {settings.crop_size}: AlexNet's smallest input is {SMALLEST_CROP}")
-    device = choose_device(settings.device)
-    persons = load_persons(settings.data_dir, "train", device)
-    names = chosen_joints(settings, persons.skeleton)
-    data = CascadeData(persons, settings, device)
-    for name in names:
-        train_joint(name, data, settings)
-    write_log(settings, persons.skeleton.joints)
+    with process_group(choose_device(settings.device)) as group:
+        persons = load_persons(settings.data_dir, "train", group.device, settings.images)
+        names = chosen_joints(settings, persons.skeleton)
+        data = CascadeData(persons, settings, group.device)
+        if group.size > 1:
+            print(f"{group.size} processes; the first, whose epochs these are, trains {', '.join(group.own(names))}")
+        for name in group.own(names):
+            train_joint(name, data, settings)
+        group.wait()
+        if group.first:
+            write_log(settings, persons.skeleton.joints)
     print(f"next: python test_stage2.py; for one more stage: python generate_train_output.py --stage {settings.stage}")
 
 
@@ -151,9 +159,9 @@ def train_joint(name, data, settings):
 
     seed = settings.seed + 1000 * joints.index(name) if name != SHARED else settings.seed  # whatever was trained before
     torch.manual_seed(seed)
-    generator = torch.Generator(device).manual_seed(seed)
     model = CascadeNet(settings.crop_size, settings.width, settings.dropout,
-                       len(joints) if name == SHARED else 1, settings.loss).to(device)
+                       len(joints) if name == SHARED else 1, settings.loss)
+    model.to(device, memory_format=torch.channels_last if device.type == "cuda" else torch.contiguous_format)
     optimiser = make_optimiser(settings.optimiser, model.parameters(), settings.learning_rate, settings.weight_decay,
                                settings.momentum, settings.initial_accumulator)
     average = moving_average(model, settings.average_decay)
@@ -172,7 +180,7 @@ def train_joint(name, data, settings):
             raise UserError(f"{last} was begun with other settings ({changed}); use the same, or --restart")
         if state["refines"] != data.errors.fingerprint:
             raise UserError(f"{last} was begun on other output of stage {settings.stage - 1}; use --restart")
-        restore(state, model, optimiser, average, generator)
+        restore(state, model, optimiser, average)
         history, best, best_epoch, best_weights = (state[key] for key in ("history", "best", "best_epoch",
                                                                           "best_weights"))
 
@@ -183,8 +191,9 @@ def train_joint(name, data, settings):
     try:
         for epoch in range(len(history), settings.epochs):
             watch = Stopwatch()
+            order, generator = epoch_generators(device, epoch, seed)
             chosen = [batch for _ in range(settings.crops_per_image)
-                      for batch in index_batches(pairs, settings.batch_size, generator)]
+                      for batch in index_batches(pairs, settings.batch_size, order)]
             outside = torch.zeros((), device=device)
             loss, seen = train_one_epoch(model, batches(data, chosen, outside, generator, settings), len(chosen),
                                          optimiser, rate, epoch, average, settings.clip, settings.mixed_precision)
@@ -200,7 +209,7 @@ def train_joint(name, data, settings):
             if score["area"] > best:
                 best, best_epoch, best_weights = score["area"], epoch + 1, clones(kept)
             save_checkpoint(last, resume_state(
-                model, optimiser, average, generator, history=history, best=best, best_epoch=best_epoch,
+                model, optimiser, average, history=history, best=best, best_epoch=best_epoch,
                 best_weights=best_weights, refines=data.errors.fingerprint, settings=plain_settings(settings)))
     except KeyboardInterrupt:
         print(f"\ninterrupted; {name}: {len(history)} epochs stand; the same command goes on")
@@ -223,7 +232,7 @@ def clones(network):
 
 
 # a run may change these and still go on with what another began
-RUN_SETTINGS = ("data_dir", "checkpoint_dir", "run_dir", "device", "joints", "restart", "half_weights")
+RUN_SETTINGS = ("data_dir", "checkpoint_dir", "run_dir", "device", "images", "joints", "restart", "half_weights")
 
 
 def chosen_joints(settings, skeleton):
@@ -251,7 +260,8 @@ def batches(data, chosen, outside, generator, settings):
     """
     oversampling = oversampling_for(data.sides.median().item(), settings.crop_size)
     joints = data.annotated.shape[1]
-    for pairs in chosen:
+    crop_batches = data.persons.crop_batches([pairs[:, 0] for pairs in chosen])
+    for pairs, crops in zip(chosen, crop_batches, strict=True):
         person, joint = pairs.T
         count, partner = len(pairs), data.mirror[joint]
         flipped = uniform(count, 0, 1, generator) < settings.flip
@@ -268,7 +278,7 @@ def batches(data, chosen, outside, generator, settings):
         if settings.shared_network:
             own = torch.arange(joints, device=joint.device) == joint[:, None]  # (B, J)
             displacement = displacement.where(own[..., None], torch.nan)
-        images = sample_windows(data.persons.crops[person], windows, settings.crop_size, oversampling)
+        images = sample_windows(crops, windows, settings.crop_size, oversampling)
         yield jitter_colour(images, generator, settings.colour), displacement
 
 
@@ -280,12 +290,12 @@ def evaluate(model, data, targets, settings):
     held_out = data.held_out.nonzero()[:, 0]
     truth = data.persons.joints_px[held_out].cpu().numpy()
     spans = true_diameters(truth, data.persons.skeleton)
+    poses, networks = data.poses_px[held_out], {joint: (model, output) for output, joint in enumerate(targets.tolist())}
+    if model is not None:
+        poses = refine_joints(networks, data.persons, held_out, poses, data.sides[held_out])
     curves = []
-    for output, joint in enumerate(targets.tolist()):
-        refined = data.poses_px[held_out, joint]
-        if model is not None:
-            refined = displace_joint(model, data.persons.crops, held_out, refined, data.sides[held_out], output)
-        refined = refined.cpu().numpy()[:, None]
+    for joint in networks:
+        refined = poses[:, joint].cpu().numpy()[:, None]
         curves.append([100 * overall_mean(joint_hits(refined, truth[:, [joint]], spans, t)) for t in THRESHOLDS])
     mean = np.mean(curves, 0)
     return {"pdj": float(mean[list(THRESHOLDS).index(0.2)]), "area": float(mean.mean())}

@@ -24,8 +24,7 @@ class Stage1:
 
     def predict(self, persons, rows, flip_test=False, batch_size=64):
         """Poses of the chosen rows (M,), crop pixels (M, J, 2)."""
-        mirror = persons.skeleton.mirror if flip_test else None
-        return predict_joints(self.network, persons.crops, rows, persons.context, self.input_size, batch_size, mirror)
+        return predict_joints(self.network, persons, rows, self.input_size, batch_size, flip_test)
 
 
 @dataclass
@@ -48,7 +47,7 @@ class CascadeStage:
         """Poses (M, J, 2) one stage on, crop pixels; joints without a network stay where they are."""
         sides = self.sigma * diameters(joints_px, persons.skeleton.diameter_indices,
                                        self.smallest_diameter * persons.box_side)
-        return refine_joints(self.networks, persons.crops, rows, joints_px, sides, batch_size)
+        return refine_joints(self.networks, persons, rows, joints_px, sides, batch_size)
 
 
 def load_stage1(checkpoint_dir, dataset, device):

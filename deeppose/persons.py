@@ -8,13 +8,14 @@ import torch
 
 from . import arrays
 from .errors import UserError
+from .feeding import crops_fit, stream
 from .skeletons import SKELETONS, Skeleton
 
 
 @dataclass
 class Persons:
-    """crops       (N, S, S, 3) uint8 RGB: on a GPU resident there, on a CPU mapped from the file
-    joints_px   (N, J, 2) float32 on the same device, crop pixels, NaN = not annotated
+    """crops       (N, S, S, 3) uint8 RGB: on the device, or mapped from the file; batches of them by `crop_batches`
+    joints_px   (N, J, 2) float32 on the device, crop pixels, NaN = not annotated
     head_sizes  (N,) float32 numpy, crop pixels
     held_out    (N,) bool numpy, the validation persons (all False in the test split)
     sources     (N,) str numpy, the data set that each row comes from
@@ -28,6 +29,16 @@ class Persons:
     skeleton: Skeleton
     context: float
     dataset: dict
+    streamed: bool = False  # batches are gathered in the background, ahead of the step that needs them
+
+    def crop_batches(self, batches):
+        """Crops (B, S, S, 3) uint8 on the device for each of a sequence of row indices (B,); each valid until the
+        next is asked for."""
+        return stream(self.crops, batches, self.device) if self.streamed else (self.crops[rows] for rows in batches)
+
+    @property
+    def device(self):
+        return self.joints_px.device
 
     @property
     def crop_size(self):
@@ -59,8 +70,12 @@ def _fingerprint(content):
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def load_persons(data_dir, split, device):
-    """Read split "train" (training and validation persons) or "test". Raises UserError where step 1 has not run."""
+def load_persons(data_dir, split, device, images="auto"):
+    """Read split "train" (training and validation persons) or "test". Raises UserError where step 1 has not run.
+
+    images  resident: on the device whole (on a CPU: mapped from the file); streamed: read ahead of each batch;
+            auto: streamed where the device has not the memory, which is printed
+    """
     folder = Path(data_dir)
     dataset = arrays.load_json(folder / "dataset.json", arrays.PREPARE)
     skeleton = SKELETONS[dataset["dataset"]]
@@ -72,5 +87,10 @@ def load_persons(data_dir, split, device):
     counts = {len(a) for a in (crops, labels, head_sizes, held_out, sources)}
     if len(counts) > 1 or labels.shape[1] != len(skeleton.joints):
         raise UserError(f"the {split} arrays in {folder.resolve()} do not belong together; run again: {arrays.PREPARE}")
-    return Persons(torch.from_numpy(crops).to(device), torch.from_numpy(labels).to(device), head_sizes, held_out,
-                   sources, skeleton, dataset["context"], dataset)
+    crops = torch.from_numpy(crops)
+    streamed = images == "streamed" or images == "auto" and not crops_fit(crops, device)
+    if device.type != "cpu":
+        print(f"{split} images, {crops.nbytes / 1e9:.1f} GB: "
+              + (f"streamed to {device} ahead of each batch" if streamed else f"resident on {device}"))
+    return Persons(crops if streamed else crops.to(device), torch.from_numpy(labels).to(device), head_sizes, held_out,
+                   sources, skeleton, dataset["context"], dataset, streamed)

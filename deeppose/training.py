@@ -5,14 +5,15 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from .arrays import whole
+from .distributed import mean_over_processes, process_count
 from .errors import UserError
-
-FINITE_CHECK_EVERY = 50  # batches; reading a loss stalls a GPU
 
 
 def choose_device(name):
@@ -26,6 +27,20 @@ def choose_device(name):
         raise UserError(f"device {name!r} can't be used ({str(error).splitlines()[0]}); "
                         "--device auto takes what is there") from None
     return device
+
+
+def epoch_generators(device, epoch, *seeds, rank=0):
+    """The randomness of one epoch: a function of seeds, epoch and rank alone, so that a resumed run goes on as an
+    uninterrupted one does with no generator saved.
+
+    Returns  two torch.Generators on the device: for the order of the rows, the same on every process, and for
+             whatever differs from process to process. torch's own generator, dropout's, is seeded as well.
+    """
+    def seed(*more):
+        key = [value % 2 ** 63 for value in (*seeds, epoch, *more)]
+        return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
+    torch.manual_seed(seed(1, rank))
+    return torch.Generator(device).manual_seed(seed(0)), torch.Generator(device).manual_seed(seed(2, rank))
 
 
 def index_batches(rows, batch_size, generator):
@@ -69,50 +84,55 @@ def moving_average(model, decay):
 
 
 def train_one_epoch(model, batches, count, optimiser, learning_rate, epoch, average=None, clip=None, mixed=False):
-    """One pass over `batches`.
+    """One pass over `batches`, during which nothing is read from a GPU.
 
+    model          network with a `loss`, or DistributedDataParallel round one
     batches        iterable of (images, target) on the model's device
     count          number of batches
     learning_rate  function: fractional epoch -> step size
-    average        AveragedModel or None
+    average        AveragedModel of the network or None
     clip           largest gradient norm or None
     mixed          bfloat16 autocast, on CUDA only
-    Returns        mean loss over persons, persons seen
-    Raises         UserError on a non-finite loss, naming epoch, batch and learning rate
+    Returns        mean loss over persons, persons seen; of all processes
+    Raises         UserError on a non-finite loss, naming epoch, batch and learning rate: on a CPU at once, on a GPU at
+                   the epoch's end
     """
     model.train()
+    network = model.module if isinstance(model, DistributedDataParallel) else model
     device = next(model.parameters()).device
     mixed = mixed and device.type == "cuda"
     losses, sizes = [], []
+
+    def stop_unless_finite():
+        values = torch.stack(losses).cpu()
+        if not values.isfinite().all():
+            batch = int((~values.isfinite()).nonzero()[0])
+            raise UserError(f"the loss is {values[batch].item()} in epoch {epoch + 1}, batch {batch + 1}, at learning "
+                            f"rate {learning_rate(epoch + batch / count):.3g}; try a smaller --learning-rate or "
+                            "--clip 1")
+
     for batch, (images, target) in enumerate(tqdm(batches, total=count, desc=f"epoch {epoch + 1}", leave=False,
                                                   disable=None, unit="batch")):
-        rate = learning_rate(epoch + batch / count)
         for group in optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = learning_rate(epoch + batch / count)
         with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
             output = model(images)
-        loss = model.loss(output, target)
+        loss = network.loss(output, target)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         if clip:
             torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
         optimiser.step()
         if average:
-            average.update_parameters(model)
+            average.update_parameters(network)
         losses.append(loss.detach())
         sizes.append(len(images))
-        if device.type == "cpu" or (batch + 1) % FINITE_CHECK_EVERY == 0 or batch + 1 == count:
-            _stop_unless_finite(losses, epoch, rate)
-    losses, sizes = torch.stack(losses), torch.tensor(sizes, device=device)
-    return ((losses * sizes).sum() / sizes.sum()).item(), int(sizes.sum())
-
-
-def _stop_unless_finite(losses, epoch, rate):
-    recent = torch.stack(losses[-FINITE_CHECK_EVERY:])
-    if not recent.isfinite().all():
-        batch = len(losses) - len(recent) + int((~recent.isfinite()).nonzero()[0]) + 1
-        raise UserError(f"the loss is {recent[~recent.isfinite()][0].item()} in epoch {epoch + 1}, batch {batch}, at "
-                        f"learning rate {rate:.3g}; try a smaller --learning-rate or --clip 1")
+        if device.type == "cpu" and not losses[-1].isfinite():
+            stop_unless_finite()
+    stop_unless_finite()
+    losses, sizes = torch.stack(losses), torch.tensor(sizes, dtype=torch.float32, device=device)
+    losses, sizes = mean_over_processes(losses), mean_over_processes(sizes)
+    return ((losses * sizes).sum() / sizes.sum()).item(), round(sizes.sum().item() * process_count())
 
 
 def save_checkpoint(path, content):
@@ -137,24 +157,18 @@ def plain_settings(settings):
     return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(settings).items()}
 
 
-def resume_state(model, optimiser, average, generator, **more):
-    """Everything that decides how training goes on: weights, optimiser, average and every generator."""
+def resume_state(model, optimiser, average, **more):
+    """What decides how training goes on, beside seed and epoch, from which every generator follows."""
     return {"model": model.state_dict(), "optimiser": optimiser.state_dict(),
-            "average": average.state_dict() if average else None,
-            "generator": generator.get_state(), "torch_generator": torch.get_rng_state(),
-            "cuda_generators": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [], **more}
+            "average": average.state_dict() if average else None, **more}
 
 
-def restore(state, model, optimiser, average, generator):
+def restore(state, model, optimiser, average):
     """Put a `resume_state` back."""
     model.load_state_dict(state["model"])
     optimiser.load_state_dict(state["optimiser"])
     if average:
         average.load_state_dict(state["average"])
-    generator.set_state(state["generator"].cpu())
-    torch.set_rng_state(state["torch_generator"].cpu())
-    if state["cuda_generators"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda_generators"]])
 
 
 def changed_settings(old, new, ignore=()):

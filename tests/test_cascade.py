@@ -7,7 +7,8 @@ import torch
 
 import train_stage2
 from deeppose.error_model import ErrorModel, ErrorSampler
-from deeppose.inference import diameters, displace_joint, predict_joints, refine_joints
+from deeppose.inference import diameters, predict_joints, refine_joints
+from deeppose.persons import Persons
 from deeppose.skeletons import LSP
 
 SIZE, CONTEXT = 96, 1.5
@@ -18,11 +19,17 @@ def poses(count, seed=0):
     return torch.rand(count, 14, 2, generator=torch.Generator().manual_seed(seed)) * 60 + 18
 
 
+def people(crops, joints_px=None, streamed=False):
+    """Persons whose crops are given, and their joints if they are known."""
+    if joints_px is None:
+        joints_px = torch.full((len(crops), 14, 2), torch.nan)
+    return Persons(crops, joints_px, None, None, None, LSP, CONTEXT, {}, streamed)
+
+
 def cascade_data(residual, truth, estimate, sigma=2.0, held_out=None):
     """What train_stage2.CascadeData holds, with one and the same error for every draw."""
     count = len(truth)
-    crops = torch.zeros(count, SIZE, SIZE, 3, dtype=torch.uint8)
-    persons = SimpleNamespace(joints_px=truth, crops=crops, skeleton=LSP, box_side=SIZE / CONTEXT)
+    persons = people(torch.zeros(count, SIZE, SIZE, 3, dtype=torch.uint8), truth)
     residuals = np.tile(np.float32(residual), (1, 14, 1))
     model = ErrorModel(residuals, residuals[0], np.zeros((14, 2, 2)), 0.01, False, "", "")
     spans = diameters(estimate, LSP.diameter_indices, 1.0)
@@ -111,19 +118,20 @@ class Constant(torch.nn.Module):
 
 
 def test_displacements_are_added_in_full_in_window_sides():
-    crops = torch.zeros(5, SIZE, SIZE, 3, dtype=torch.uint8)
     rows, sides = torch.tensor([4, 2, 0]), torch.tensor([10.0, 20.0, 30.0])
-    moved = displace_joint(Constant([0.1, -0.2]), crops, rows, torch.full((3, 2), 40.0), sides, batch_size=2)
-    assert torch.allclose(moved, torch.tensor([[41.0, 38.0], [42.0, 36.0], [43.0, 34.0]]), atol=1e-4)
+    persons = people(torch.zeros(5, SIZE, SIZE, 3, dtype=torch.uint8))
+    moved = refine_joints({3: (Constant([0.1, -0.2]), 0)}, persons, rows, torch.full((3, 14, 2), 40.0), sides,
+                          batch_size=2)
+    assert torch.allclose(moved[:, 3], torch.tensor([[41.0, 38.0], [42.0, 36.0], [43.0, 34.0]]), atol=1e-4)
 
 
 def test_every_joint_is_refined_from_the_same_incoming_pose():
-    crops = torch.zeros(4, SIZE, SIZE, 3, dtype=torch.uint8)
+    persons = people(torch.zeros(4, SIZE, SIZE, 3, dtype=torch.uint8))
     pose, rows, sides = poses(4), torch.arange(4), torch.full((4,), 20.0)
     shoulder, hip = LSP.diameter_indices
     network = (Constant([0.5, 0.5]), 0)
-    one_by_one = [refine_joints({j: network}, crops, rows, pose, sides)[:, j] for j in (shoulder, hip)]
-    together = refine_joints({shoulder: network, hip: network}, crops, rows, pose, sides)
+    one_by_one = [refine_joints({j: network}, persons, rows, pose, sides)[:, j] for j in (shoulder, hip)]
+    together = refine_joints({shoulder: network, hip: network}, persons, rows, pose, sides)
     assert torch.equal(torch.stack(one_by_one, 1), together[:, [shoulder, hip]])
     others = [j for j in range(14) if j not in (shoulder, hip)]
     assert torch.equal(together[:, others], pose[:, others])
@@ -145,13 +153,14 @@ class Brightest(torch.nn.Module):
         return output, None
 
 
-@pytest.mark.parametrize("mirror", [None, LSP.mirror])
-def test_predictions_come_back_in_crop_pixels(mirror):
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("flip_test", [False, True])
+def test_predictions_come_back_in_crop_pixels(flip_test, streamed):
     centres = torch.rand(7, 2, generator=torch.Generator().manual_seed(3)) * 30 + 33
     ticks = torch.arange(SIZE, dtype=torch.float32)
     squared = (ticks[None, :, None] - centres[:, 1, None, None]) ** 2 + (ticks - centres[:, 0, None, None]) ** 2
     crops = (255 * torch.exp(-squared / 18)).round().to(torch.uint8)[..., None].repeat(1, 1, 1, 3)
     rows = torch.tensor([3, 1, 6, 0])
-    found = predict_joints(Brightest(), crops, rows, CONTEXT, 64, batch_size=3, mirror=mirror)
+    found = predict_joints(Brightest(), people(crops, streamed=streamed), rows, 64, batch_size=3, flip_test=flip_test)
     assert found.shape == (4, 14, 2)
     assert (found - centres[rows][:, None]).norm(dim=-1).max() < 0.1

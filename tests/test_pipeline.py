@@ -20,6 +20,7 @@ import test_stage1 as step3
 import test_stage2 as step6
 import train_stage1
 import train_stage2
+from deeppose.distributed import Group
 from deeppose.errors import UserError
 from deeppose.losses import masked_loss
 from deeppose.persons import load_persons
@@ -301,7 +302,7 @@ class OnePose(torch.nn.Module):
 
 def test_a_collapsed_network_has_no_spread(trained):
     persons = load_persons(trained / "data", "train", torch.device("cpu"))
-    scores, spread = train_stage1.evaluate(OnePose(), persons, torch.arange(30), 32, 8)
+    scores, spread = train_stage1.evaluate(OnePose(), persons, torch.arange(30), 32, 8, Group(0, 1, persons.device))
     assert spread == pytest.approx(0, abs=1e-5) and scores["validation_loss"] > 0
 
 
