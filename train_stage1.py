@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from deeppose.augment import jitter_colour, mirror_joints, random_windows
-from deeppose.crops import box_windows, oversampling_for, sample_windows, to_window
+from deeppose.crops import box_windows, reduction_for, sample_windows, to_window
 from deeppose.distributed import distributed, process_group
 from deeppose.drawing import training_curves
 from deeppose.errors import UserError, run
@@ -179,13 +179,13 @@ def train(settings, group):
 
 def batches(persons, chosen, generator, settings):
     """Augmented (images, joints in the window's frame) for each batch of row indices."""
-    oversampling = oversampling_for(persons.box_side, settings.input_size)
+    reduction = reduction_for(persons.box_side, settings.input_size)
     mirror = torch.tensor(persons.skeleton.mirror, device=persons.device)
-    for rows, crops in zip(chosen, persons.crop_batches(chosen), strict=True):
+    for rows, (crops, places) in zip(chosen, persons.crop_batches(chosen), strict=True):
         windows, flipped = random_windows(len(rows), persons.crop_size, persons.context, generator, settings.rotation,
                                           settings.scale, settings.shift, settings.flip)
         joints_px = mirror_joints(persons.joints_px[rows], flipped, mirror)
-        images = sample_windows(crops, windows, settings.input_size, oversampling)
+        images = sample_windows(crops, places, windows, settings.input_size, reduction)
         yield jitter_colour(images, generator, settings.colour), to_window(joints_px, windows)
 
 

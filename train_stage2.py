@@ -20,7 +20,7 @@ import torch
 from cascade_net import SMALLEST_CROP, CascadeNet
 from deeppose import arrays
 from deeppose.augment import jitter_colour, uniform
-from deeppose.crops import make_windows, oversampling_for, sample_windows, to_window
+from deeppose.crops import make_windows, reduction_for, sample_windows, to_window
 from deeppose.distributed import process_group
 from deeppose.drawing import training_curves
 from deeppose.error_model import ErrorModel, ErrorSampler
@@ -258,10 +258,10 @@ def batches(data, chosen, outside, generator, settings):
     outside  0-d tensor that counts the truths beyond their window's edge
     Yields   images (B, 3, S, S), displacements (B, outputs, 2) window sides, NaN for the other joints of a shared one
     """
-    oversampling = oversampling_for(data.sides.median().item(), settings.crop_size)
+    reduction = reduction_for(data.sides.median().item(), settings.crop_size)
     joints = data.annotated.shape[1]
     crop_batches = data.persons.crop_batches([pairs[:, 0] for pairs in chosen])
-    for pairs, crops in zip(chosen, crop_batches, strict=True):
+    for pairs, (crops, places) in zip(chosen, crop_batches, strict=True):
         person, joint = pairs.T
         count, partner = len(pairs), data.mirror[joint]
         flipped = uniform(count, 0, 1, generator) < settings.flip
@@ -278,7 +278,7 @@ def batches(data, chosen, outside, generator, settings):
         if settings.shared_network:
             own = torch.arange(joints, device=joint.device) == joint[:, None]  # (B, J)
             displacement = displacement.where(own[..., None], torch.nan)
-        images = sample_windows(crops, windows, settings.crop_size, oversampling)
+        images = sample_windows(crops, places, windows, settings.crop_size, reduction)
         yield jitter_colour(images, generator, settings.colour), displacement
 
 

@@ -7,12 +7,14 @@ Frames
 A window is a (2, 3) matrix [A | t]: crop pixels = A @ window frame + t.
 """
 import functools
+import math
 
 import torch
 import torch.nn.functional as F
 
 MEAN = (0.485, 0.456, 0.406)  # ImageNet's mean and deviation of RGB in 0 ... 1, as torchvision's weights expect
 STD = (0.229, 0.224, 0.225)
+CPU_CHUNK = 8  # windows sampled at once on a CPU: few enough that their pixels stay in its cache
 
 
 def make_windows(centres, sides, degrees=None, flipped=None):
@@ -49,32 +51,65 @@ def to_window(joints_px, windows):
     return (joints_px - windows[:, None, :, 2]) @ inverse.mT
 
 
-def sample_windows(crops, windows, size, oversampling=1):
+def sample_windows(crops, rows, windows, size, reduction=1):
     """What the network sees: each window's pixels, bilinear, normalised; 0 (the mean colour) beyond the crop.
 
-    crops         (B, S, S, 3) uint8 RGB
-    windows       (B, 2, 3)
-    size          output pixels along a side
-    oversampling  samples per output pixel along a side, averaged (see `oversampling_for`)
-    Returns       (B, 3, size, size) float32
+    crops      (N, S, S, 3) uint8 RGB
+    rows       (B,) int64, the crop that each window lies on
+    windows    (B, 2, 3)
+    size       output pixels along a side
+    reduction  side of the squares of crop pixels averaged before they are sampled (see `reduction_for`)
+    Returns    (B, 3, size, size) float32
     """
-    fine, side = size * oversampling, crops.shape[1]
-    ticks = (torch.arange(fine, device=crops.device) + 0.5) / fine - 0.5
-    y, x = torch.meshgrid(ticks, ticks, indexing="ij")
-    points = to_crop(torch.stack([x, y], -1).view(1, -1, 2), windows).view(-1, fine, fine, 2)  # crop pixels
-    grid = (2 * points + 1) / side - 1  # grid_sample's frame without align_corners
-    seen = F.grid_sample(crops.permute(0, 3, 1, 2).float(), grid, align_corners=False)  # (B, 3, fine, fine)
-    # grid_sample fades to 0 beyond the crop, so what is subtracted must fade alike; normalising what was sampled rather
-    # than whole crops touches fewer pixels
-    inside = torch.minimum(points + 1, side - points).clamp(0, 1).prod(-1)[:, None]  # (B, 1, fine, fine)
+    if crops.device.type == "cpu" and len(rows) > CPU_CHUNK:
+        return torch.cat([sample_windows(crops, *chunk, size, reduction)
+                          for chunk in zip(rows.split(CPU_CHUNK), windows.split(CPU_CHUNK))])
+    blocks, corners, within = _blocks(crops, rows, windows, reduction)
+    seen = blocks.permute(0, 3, 1, 2).float()  # (B, P, P, 3) -> (B, 3, P, P)
+    if reduction > 1:
+        seen = F.avg_pool2d(seen, reduction, ceil_mode=True)
+        # reduced pixel i has its centre at crop pixel reduction * i + (reduction - 1) / 2
+        windows = torch.cat([windows[:, :, :2], windows[:, :, 2:] - (reduction - 1) / 2], 2) / reduction
+        corners = corners / reduction
+    ticks = (torch.arange(size, device=crops.device) + 0.5) / size - 0.5
+    x_axis, y_axis, centres = windows[:, None].unbind(3)  # (B, 1, 2) each
+    points = (x_axis * ticks[:, None])[:, None] + (y_axis * ticks[:, None] + centres)[:, :, None]  # (B, size, size, 2)
+    # grid_sample's frame without align_corners: pixel i of the P lies at (2 i + 1) / P - 1
+    grid = torch.add((1 - 2 * corners)[:, None, None] / seen.shape[-1] - 1, points, alpha=2 / seen.shape[-1])
+    seen = F.grid_sample(seen, grid, align_corners=False)  # (B, 3, size, size)
     mean, deviation = _mean_and_deviation(crops.device)
-    seen = torch.addcmul(seen, inside, mean, value=-1).div_(deviation)
-    return F.avg_pool2d(seen, oversampling) if oversampling > 1 else seen
+    if within:
+        return seen.sub_(mean).div_(deviation)
+    # grid_sample fades to 0 beyond the crop, so what is subtracted must fade alike
+    side = math.ceil(crops.shape[1] / reduction)
+    inside = torch.minimum(points + 1, side - points).clamp_(0, 1).prod(-1)[:, None]  # (B, 1, size, size)
+    return torch.addcmul(seen, inside, mean, value=-1).div_(deviation)
 
 
-def oversampling_for(window_side, size):
-    """Samples per output pixel along a side that keep a window of `window_side` crop pixels free of aliasing."""
+def reduction_for(window_side, size):
+    """Crop pixels to average along a side so that a window of `window_side` crop pixels is sampled without aliasing."""
     return max(1, round(window_side / size))
+
+
+def _blocks(crops, rows, windows, reduction):
+    """The part of each crop that its window may touch, since what lies elsewhere costs a CPU more than the sampling.
+
+    Returns  blocks (B, P, P, 3) uint8; their first pixels' x and y in the crop (B, 2); whether all windows lie within
+             their crops. On a GPU, which would have to be waited for, the whole crops.
+    """
+    side = crops.shape[1]
+    if crops.device.type != "cpu":
+        return crops[rows], windows.new_zeros(len(rows), 2), False
+    centres, reach = windows[:, :, 2], windows[:, :, :2].abs().sum(2) / 2  # (B, 2) both
+    low, high = (centres - reach).floor(), (centres + reach).ceil()
+    within = bool((low >= reduction - 1).all() and (high <= side - reduction).all())
+    # a pixel more for bilinear sampling, and whole reduced pixels
+    span = min(side, int((high - low).max()) + 2 + 3 * reduction)
+    span += (side - span) % reduction
+    corners = (low - 1).clamp(0, side - span).long() // reduction * reduction  # (B, 2)
+    runs = crops.unfold(2, span, 1).movedim(3, 4)  # every run of `span` pixels of a line, a view (N, S, S-P+1, P, 3)
+    lines = corners[:, 1:] + torch.arange(span)  # (B, P)
+    return runs[rows[:, None], lines, corners[:, :1]], corners.to(windows.dtype), within
 
 
 @functools.cache

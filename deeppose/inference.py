@@ -1,7 +1,7 @@
 """Poses from trained networks, a batch at a time: stage 1 on boxes, later stages on windows round each joint."""
 import torch
 
-from .crops import box_windows, make_windows, oversampling_for, sample_windows, to_crop
+from .crops import box_windows, make_windows, reduction_for, sample_windows, to_crop
 
 
 @torch.inference_mode()
@@ -19,17 +19,17 @@ def predict_joints(model, persons, rows, input_size, batch_size=64, flip_test=Fa
     windows = box_windows(batch_size, persons.crop_size, persons.context, persons.device)
     mirrored = make_windows(windows[:, :, 2], windows[:, 1, 1], flipped=torch.ones_like(windows[:, 1, 1]))
     partner = torch.tensor(persons.skeleton.mirror, device=persons.device)
-    oversampling = oversampling_for(persons.box_side, input_size)
+    reduction = reduction_for(persons.box_side, input_size)
 
-    def see(crops, windows):
-        windows = windows[:len(crops)]
-        images = sample_windows(crops, windows, input_size, oversampling)
+    def see(crops, places, windows):
+        windows = windows[:len(places)]
+        images = sample_windows(crops, places, windows, input_size, reduction)
         return to_crop(model.joints(model(images))[0], windows)
 
     poses = []
-    for crops in persons.crop_batches(rows.split(batch_size)):
-        pose = see(crops, windows)
-        poses.append((pose + see(crops, mirrored)[:, partner]) / 2 if flip_test else pose)
+    for crops, places in persons.crop_batches(rows.split(batch_size)):
+        pose = see(crops, places, windows)
+        poses.append((pose + see(crops, places, mirrored)[:, partner]) / 2 if flip_test else pose)
     return torch.cat(poses)
 
 
@@ -60,11 +60,11 @@ def refine_joints(networks, persons, rows, joints_px, sides, batch_size=256):
     median = sides.median().item()
     refined = joints_px.clone()
     done = 0
-    for crops in persons.crop_batches(rows.split(batch_size)):
-        batch = slice(done, done := done + len(crops))
+    for crops, places in persons.crop_batches(rows.split(batch_size)):
+        batch = slice(done, done := done + len(places))
         for joint, (model, output) in networks.items():
             windows = make_windows(joints_px[batch, joint], sides[batch])
             size = model.arguments["crop_size"]
-            images = sample_windows(crops, windows, size, oversampling_for(median, size))
+            images = sample_windows(crops, places, windows, size, reduction_for(median, size))
             refined[batch, joint] = to_crop(model.joints(model(images))[0][:, [output]], windows)[:, 0]
     return refined

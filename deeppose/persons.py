@@ -32,9 +32,14 @@ class Persons:
     streamed: bool = False  # batches are gathered in the background, ahead of the step that needs them
 
     def crop_batches(self, batches):
-        """Crops (B, S, S, 3) uint8 on the device for each of a sequence of row indices (B,); each valid until the
-        next is asked for."""
-        return stream(self.crops, batches, self.device) if self.streamed else (self.crops[rows] for rows in batches)
+        """Where each of a sequence of batches of row indices (B,) finds its crops.
+
+        Yields  crops (M, S, S, 3) uint8 on the device, and the batch's rows (B,) in them; valid until the next
+        """
+        if not self.streamed:
+            return ((self.crops, rows) for rows in batches)
+        return ((crops, torch.arange(len(crops), device=self.device))
+                for crops in stream(self.crops, batches, self.device))
 
     @property
     def device(self):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from deeppose.augment import jitter_colour, mirror_joints, random_windows
-from deeppose.crops import MEAN, STD, box_windows, make_windows, oversampling_for, sample_windows, to_crop, to_window
+from deeppose.crops import MEAN, STD, box_windows, make_windows, reduction_for, sample_windows, to_crop, to_window
 from deeppose.skeletons import LSP
 
 STRONG = {"rotation": 180.0, "scale": (0.6, 1.5), "shift": 0.2, "flip": 0.5}
@@ -18,6 +18,11 @@ def blobs(centres, size, sigma):
     return (255 * torch.exp(-squared / (2 * sigma**2))).round().to(torch.uint8)[..., None].repeat(1, 1, 1, 3)
 
 
+def see(crops, windows, *more):
+    """Each crop's own window."""
+    return sample_windows(crops, torch.arange(len(windows)), windows, *more)
+
+
 def test_blob_travels_with_its_label_through_a_thousand_random_maps():
     generator = torch.Generator().manual_seed(0)
     count, crop, out = 1000, 96, 64
@@ -26,9 +31,9 @@ def test_blob_travels_with_its_label_through_a_thousand_random_maps():
     inside = to_crop(torch.rand(count, 1, 2, generator=generator) * 0.4 - 0.2, windows)[:, 0]  # crop pixels
     keep = ((inside > 15) & (inside < crop - 16)).all(1)
     assert keep.sum() > 900
-    seen = sample_windows(blobs(inside, crop, 3.0), windows, out)
+    seen = see(blobs(inside, crop, 3.0), windows, out)
     black = torch.tensor([(0 - m) / s for m, s in zip(MEAN, STD)])
-    beyond = sample_windows(torch.zeros(count, crop, crop, 3, dtype=torch.uint8), windows, out)
+    beyond = see(torch.zeros(count, crop, crop, 3, dtype=torch.uint8), windows, out)
     assert torch.allclose(beyond.amin((2, 3)), black.expand(count, 3), atol=1e-5)
     light = (seen - beyond).mean(1)  # what the blob adds, (B, out, out)
     ticks = torch.arange(out, dtype=torch.float32)
@@ -59,9 +64,9 @@ def test_box_spans_half_to_half():
 def test_a_flip_is_width_minus_one_minus_x_and_twice_the_identity():
     crops = torch.randint(0, 256, (1, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
     whole, side = torch.full((1, 2), 15.5), torch.tensor([32.0])
-    straight = sample_windows(crops, make_windows(whole, side), 32)
+    straight = see(crops, make_windows(whole, side), 32)
     window = make_windows(whole, side, flipped=torch.tensor([True]))
-    assert torch.allclose(sample_windows(crops, window, 32), straight.flip(3), atol=1e-4)
+    assert torch.allclose(see(crops, window, 32), straight.flip(3), atol=1e-4)
     joints = torch.rand(1, 14, 2) * 31
     mirrored = (to_window(joints, window) + 0.5) * 32 - 0.5
     assert torch.allclose(mirrored[..., 0], 31 - joints[..., 0], atol=1e-4)
@@ -78,16 +83,16 @@ def test_a_quarter_turn_moves_right_to_where_it_should_be():
 
 def test_beyond_the_crop_is_the_mean_colour():
     crops = torch.full((1, 20, 20, 3), 255, dtype=torch.uint8)
-    seen = sample_windows(crops, make_windows(torch.tensor([[100.0, 100.0]]), torch.tensor([20.0])), 8)
+    seen = see(crops, make_windows(torch.tensor([[100.0, 100.0]]), torch.tensor([20.0])), 8)
     assert torch.equal(seen, torch.zeros(1, 3, 8, 8))
 
 
-def test_oversampling_averages_what_a_single_sample_would_miss():
+def test_reduction_averages_what_a_single_sample_would_miss():
     stripes = torch.zeros(1, 64, 64, 3, dtype=torch.uint8)
     stripes[:, :, ::2] = 255
     windows = make_windows(torch.full((1, 2), 31.5), torch.tensor([64.0]))
-    assert oversampling_for(64, 16) == 4
-    grey = sample_windows(stripes, windows, 16, oversampling_for(64, 16)) * torch.tensor(STD)[:, None, None] \
+    assert reduction_for(64, 16) == 4
+    grey = see(stripes, windows, 16, reduction_for(64, 16)) * torch.tensor(STD)[:, None, None] \
         + torch.tensor(MEAN)[:, None, None]
     assert (grey - 0.5).abs().max() < 0.01
 

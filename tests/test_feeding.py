@@ -59,4 +59,4 @@ def test_persons_come_streamed_or_resident_as_asked(tmp_path):
     for images, streamed in (("streamed", True), ("resident", False), ("auto", False)):
         persons = load_persons(tmp_path, "test", CPU, images)
         assert persons.streamed is streamed
-        assert [batch[:, 0, 0, 0].tolist() for batch in persons.crop_batches(rows)] == [[5, 0], [3]]
+        assert [crops[places, 0, 0, 0].tolist() for crops, places in persons.crop_batches(rows)] == [[5, 0], [3]]
