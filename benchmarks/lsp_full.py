@@ -1,0 +1,38 @@
+"""All six steps on the real LSP and LSPe at full size, for a large GPU: ResNet-34 at 224 px, fourteen full AlexNets.
+
+Stage 1 sees 100 epochs of 9,900 persons, about 22 PFLOP; stage 2 draws CROPS_PER_IMAGE windows of each of them in 7
+epochs, about 36 PFLOP with 5 windows and 144 with 20.
+
+Reads   the raw archives in RAW_DIR
+Writes  results/lsp_full.json  scores of both stages, seconds of each step, throughput, memory, settings, hardware
+        WORK_DIR/              data, checkpoints and runs; a step that is finished there is not run again, and one that
+                               was killed goes on where it was
+"""
+from lsp_run import measure
+
+from deeppose.errors import run
+from deeppose.settings import parse_settings
+
+RAW_DIR = "data/raw"       # holds lsp_dataset.zip and lspet_dataset.zip
+WORK_DIR = "runs/lsp_full"  # data, checkpoints and runs of this measurement
+RESULT_DIR = "results"     # where lsp_full.json goes
+SEED = 0                   # of every step
+DEVICE = "cuda"            # auto, cpu, cuda, cuda:1, mps
+WEIGHTS = "imagenet"       # initial weights of stage 1: imagenet (downloaded), none, or a file of torchvision weights
+EPOCHS = 100               # of stage 1
+STAGE2_EPOCHS = 7          # of each cascade network
+CROPS_PER_IMAGE = 5        # windows drawn of each person and epoch
+
+
+def main(argv=None):
+    settings = parse_settings(globals(), argv)
+    stage1 = ["--backbone", "resnet34", "--weights", settings.weights, "--input-size", 224, "--epochs", settings.epochs,
+              "--optimiser", "adamw", "--learning-rate", 5e-4, "--weight-decay", 0.05, "--schedule", "cosine",
+              "--warmup-epochs", 2]
+    stage2 = ["--crop-size", 227, "--width", 1, "--crops-per-image", settings.crops_per_image, "--epochs",
+              settings.stage2_epochs]
+    measure("lsp_full", settings, [], stage1, stage2)
+
+
+if __name__ == "__main__":
+    run(main)
