@@ -1,0 +1,61 @@
+"""Peak memory of this process and its children while a block runs, as the system counts it (Linux only)."""
+import math
+import os
+import threading
+from pathlib import Path
+
+import torch
+
+
+class PeakMemory:
+    """host_mb: proportional set size summed over the process tree, MB; device_mb: CUDA's own peak; NaN = unknown."""
+
+    def __enter__(self):
+        self.host_mb, self.device_mb = math.nan, math.nan
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *error):
+        self.over.set()
+        self.thread.join()
+        if torch.cuda.is_available():
+            self.device_mb = torch.cuda.max_memory_allocated() / 1e6
+
+    def _watch(self):
+        if not Path("/proc/self/smaps_rollup").exists():
+            return
+        self.host_mb = 0.0
+        while True:
+            self.host_mb = max(self.host_mb, sum(map(_proportional_kb, _tree(os.getpid()))) / 1024 * 1.048576)
+            if self.over.wait(0.2):
+                return
+
+
+def _tree(root):
+    children = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                parent = int(Path("/proc", entry, "stat").read_text().rsplit(")", 1)[1].split()[1])
+            except (OSError, IndexError):
+                continue  # it ended meanwhile
+            children.setdefault(parent, []).append(int(entry))
+    found, waiting = [], [root]
+    while waiting:
+        found.append(waiting.pop())
+        waiting += children.get(found[-1], [])
+    return found
+
+
+def _proportional_kb(process):
+    try:
+        for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1])
+    except OSError:
+        pass
+    return 0

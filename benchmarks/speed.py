@@ -1,0 +1,406 @@
+"""What the pipeline adds to the bare networks: throughput, latency and memory of each step, as ratios within one run.
+
+The reference is the same network, batch, precision and optimiser on one constant batch that lies on the device.
+
+Reads   the raw archives in RAW_DIR for step 1 (without them it is not measured); all else runs on made-up persons
+Writes  RESULT_DIR/speed_<hardware>.json
+Prints  each figure, and beside it the published one of the same hardware and settings, if there is one
+
+On two cores the constants below take about five minutes. On a large GPU:
+    python benchmarks/speed.py --backbone resnet34 --input-size 224 --crop-size 227 --width 1 --stage2-batch 128
+"""
+import copy
+import math
+import statistics
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import scipy.io
+import torch
+from memory import PeakMemory
+from torch.utils.flop_counter import FlopCounterMode
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import train_stage1  # noqa: E402
+import train_stage2  # noqa: E402
+from cascade_net import CascadeNet  # noqa: E402
+from deeppose import arrays  # noqa: E402
+from deeppose.archives import OFFICIAL  # noqa: E402
+from deeppose.error_model import fit_error_model  # noqa: E402
+from deeppose.errors import run  # noqa: E402
+from deeppose.metrics import diameters  # noqa: E402
+from deeppose.persons import load_persons  # noqa: E402
+from deeppose.reports import provenance  # noqa: E402
+from deeppose.settings import parse_settings  # noqa: E402
+from deeppose.skeletons import LSP  # noqa: E402
+from deeppose.training import (  # noqa: E402
+    Stopwatch,
+    choose_device,
+    index_batches,
+    make_optimiser,
+    save_checkpoint,
+    train_one_epoch,
+)
+from resnet_stage1 import ResNetRegressor  # noqa: E402
+from trained_stages import CascadeStage, Stage1, cascade_path, run_stages  # noqa: E402
+
+RAW_DIR = "data/raw"         # raw archives, for step 1
+RESULT_DIR = "runs"          # where speed_<hardware>.json goes; the published ones are in results/
+SEED = 0                     # of networks, persons and batches
+DEVICE = "auto"              # auto, cpu, cuda, cuda:1, mps
+IMAGES = "auto"              # auto | resident | streamed: on the device whole or read ahead of each batch
+PERSONS = 512                # made-up persons
+STORED_SIZE = 256            # side of their stored crops, pixels
+BACKBONE = "resnet18"        # of stage 1
+INPUT_SIZE = 96              # of stage 1, pixels
+STAGE1_BATCH = 32            # persons a step
+CROP_SIZE = 67               # of stage 2, pixels
+WIDTH = 0.5                  # of stage 2
+STAGE2_BATCH = 64            # windows a step
+SECONDS = 4.0                # about how long each throughput is measured, each time
+REPEATS = 3                  # how often; the two sides of a ratio take turns, and the middle one counts
+STEP1 = True                 # measure step 1 too
+
+
+def main(argv=None):
+    settings = parse_settings(globals(), argv)
+    watch = Stopwatch()
+    device = choose_device(settings.device)
+    hardware = "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device).lower().replace(" ", "_")
+    torch.manual_seed(settings.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        figures = {}
+        if settings.step1:
+            figures["step 1"] = measure_step1(folder, settings)
+        persons = make_persons(folder / "data", settings, device)
+        rate = matrix_rate(device)
+        figures["matrix rate, TFLOP/s"] = rate
+        figures["stage 1"] = measure_stage1(persons, settings, rate)
+        figures["stage 2"] = measure_stage2(folder / "data", persons, settings, rate)
+        figures["inference"] = measure_inference(folder, persons, settings, rate)
+    path = Path(settings.result_dir, f"speed_{hardware}.json")
+    published = ROOT / "results" / path.name
+    before = arrays.load_json(published, "python benchmarks/speed.py") if published.exists() else None
+    content = {"what": "throughput, latency and memory of each step; ratio = share of the bare network's rate",
+               "figures": figures, **provenance(settings, watch.seconds)}
+    arrays.save_json(path, content)
+    report(figures, before, settings)
+    print(f"\n{watch.seconds:.0f} s; written: {path}")
+
+
+# step 1
+
+def measure_step1(folder, settings):
+    """Images a second, seconds and peak memory for a thousand images and for all."""
+    raw = Path(settings.raw_dir)
+    if not all((raw / official.file).exists() for official in OFFICIAL.values()):
+        return {"images a second": "not measured: no raw archives in --raw-dir"}
+    figures = {}
+    for count, source in ((1000, subset(raw, folder / "raw", 6)), (12000, raw)):
+        with PeakMemory() as memory:
+            watch = Stopwatch()
+            done = subprocess.run([sys.executable, "lsp_data.py", "--raw-dir", str(source.resolve()), "--data-dir",
+                                   str(folder / "step1"), "--run-dir", str(folder / "runs"),
+                                   *(["--lsp-train-images", "83"] if count == 1000 else [])],
+                                  cwd=ROOT, capture_output=True, text=True)
+            seconds = watch.seconds
+        if done.returncode:
+            raise RuntimeError(done.stderr)
+        images = len(np.load(folder / "step1/train_boxes.npy")) + len(np.load(folder / "step1/test_boxes.npy"))
+        figures[f"{images} images"] = {"seconds": seconds, "images a second": images / seconds,
+                                       "peak host MB": memory.host_mb}
+    few, all_ = figures.values()
+    figures["seconds, times as many"] = all_["seconds"] / few["seconds"]
+    figures["memory, times as much"] = all_["peak host MB"] / few["peak host MB"]
+    return figures
+
+
+def subset(raw, folder, every):
+    """Zips of about a thousand images in the proportion of the whole: LSP's first 166, LSPe's first 834."""
+    folder.mkdir()
+    for official in OFFICIAL.values():
+        count = round(official.images / (2 * every))
+        with zipfile.ZipFile(raw / official.file) as whole, zipfile.ZipFile(folder / official.file, "w") as part:
+            for member in whole.namelist():
+                path = PurePosixPath(member)
+                if path.name == "joints.mat":
+                    joints = scipy.io.loadmat(whole.open(member))["joints"]
+                    with part.open("joints.mat", "w") as file:
+                        scipy.io.savemat(file, {"joints": joints[..., :count]})
+                elif path.suffix == ".jpg" and int(path.stem[2:]) <= count:
+                    part.writestr(f"images/{path.name}", whole.read(member))
+    return folder
+
+
+# the networks' steps
+
+def measure_stage1(persons, settings, rate):
+    """Batch augmentation alone, and the training step beside the bare one."""
+    device, size = persons.device, settings.stage1_batch
+    knobs = parse_settings(vars(train_stage1), ["--input-size", str(settings.input_size)])
+    network = new_stage1(settings, device)
+    rows = torch.arange(len(persons.joints_px), device=device)
+    generator = torch.Generator(device).manual_seed(settings.seed)
+
+    def batches():
+        chosen = index_batches(rows, size, generator)
+        return train_stage1.batches(persons, chosen, generator, knobs), len(chosen)
+
+    def augment():
+        return sum(len(images) for images, _ in batches()[0])
+
+    target = torch.rand(size, len(LSP.joints), 2, device=device) - 0.5
+    return measure_step(network, batches, augment, target, settings.input_size, "adamw", rate, settings, "images")
+
+
+def measure_stage2(data_dir, persons, settings, rate):
+    """Window sampling alone, and the training step beside the bare one."""
+    device, size = persons.device, settings.stage2_batch
+    knobs = parse_settings(vars(train_stage2), ["--crop-size", str(settings.crop_size), "--data-dir", str(data_dir)])
+    data = train_stage2.CascadeData(persons, knobs, device)
+    pairs = train_stage2.training_pairs(data, torch.tensor([LSP.index("r_knee")], device=device))
+    generator = torch.Generator(device).manual_seed(settings.seed)
+    outside = torch.zeros((), device=device)
+
+    def batches():
+        chosen = index_batches(pairs, size, generator)
+        return train_stage2.batches(data, chosen, outside, generator, knobs), len(chosen)
+
+    def sample():
+        return sum(len(images) for images, _ in batches()[0])
+
+    network = CascadeNet(settings.crop_size, settings.width, outputs=1)
+    target = torch.rand(size, 1, 2, device=device) - 0.5
+    return measure_step(on_device(network, device), batches, sample, target, settings.crop_size, "adagrad", rate,
+                        settings, "crops")
+
+
+def measure_step(network, batches, prepare, target, side, optimiser, rate, settings, unit):
+    """prepare: one pass over the batches without the network, gives how many there were."""
+    device = target.device
+    images = channels(torch.randn(len(target), 3, side, side, device=device))
+    mixed = device.type == "cuda"
+    twin = copy.deepcopy(network)
+    steps = [make_optimiser(optimiser, model.parameters(), 1e-4) for model in (network, twin)]
+
+    def bare():
+        twin.train()
+        for _ in range(count):
+            with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
+                output = twin(images)
+            loss = twin.loss(output, target)
+            steps[1].zero_grad(set_to_none=True)
+            loss.backward()
+            steps[1].step()
+        return count * len(target)
+
+    def pipeline():
+        loader, number = batches()
+        return train_one_epoch(network, loader, number, steps[0], lambda epoch: 1e-4, 0, mixed=True)[1]
+
+    count = len(list(range(0, settings.persons, len(target))))
+    with PeakMemory() as memory:
+        rates = compare({"bare": bare, "pipeline": pipeline, "alone": prepare}, device, settings)
+    with FlopCounterMode(display=False) as counter:
+        twin.loss(twin(images), target).backward()
+    flops = counter.get_total_flops() / len(target)
+    return {f"batches alone, {unit}/s": rates["alone"], f"bare step, {unit}/s": rates["bare"],
+            f"training, {unit}/s": rates["pipeline"], "ratio": rates["ratio"], f"GFLOP a {unit[:-1]}": flops / 1e9,
+            "share of the matrix rate": rates["pipeline"] * flops / (rate * 1e12),
+            "bare step's share of the matrix rate": rates["bare"] * flops / (rate * 1e12),
+            "peak host MB": memory.host_mb, "peak device MB": memory.device_mb}
+
+
+def measure_inference(folder, persons, settings, rate):
+    """Predicting all persons with each stage beside the bare forward passes; one person; from nothing to a pose."""
+    device = persons.device
+    rows = torch.arange(len(persons.joints_px), device=device)
+    stage1 = Stage1(new_stage1(settings, device).eval(), settings.input_size, "", "1")
+    networks = [on_device(CascadeNet(settings.crop_size, settings.width), device).eval() for _ in LSP.joints]
+    stage2 = CascadeStage({joint: (network, 0) for joint, network in enumerate(networks)}, 1.5, 0.1, False, "1", "2")
+    poses = stage1.predict(persons, rows)
+    batch1, batch2 = 64, 256  # those of the scripts
+
+    def bare(models, side, batch):
+        images = channels(torch.randn(min(batch, len(rows)), 3, side, side, device=device))
+
+        @torch.inference_mode()
+        def forward():
+            for first in range(0, len(rows), batch):
+                for model in models:
+                    model(images[:len(rows) - first])
+            return len(rows)
+        return forward
+
+    figures = {}
+    with PeakMemory() as memory:
+        rates = compare({"bare": bare([stage1.network], settings.input_size, batch1),
+                         "pipeline": lambda: len(stage1.predict(persons, rows, batch_size=batch1))}, device, settings)
+        figures |= {"stage 1, persons/s": rates["pipeline"], "stage 1, bare forward passes, persons/s": rates["bare"],
+                    "stage 1, ratio": rates["ratio"]}
+        rates = compare({"bare": bare(networks, settings.crop_size, batch2),
+                         "pipeline": lambda: len(stage2.refine(persons, rows, poses, batch2))}, device, settings)
+        figures |= {"stage 2, persons/s": rates["pipeline"], "stage 2, bare forward passes, persons/s": rates["bare"],
+                    "stage 2, ratio": rates["ratio"]}
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        stage1.network(torch.zeros(1, 3, settings.input_size, settings.input_size, device=device))
+    figures["stage 1, share of the matrix rate"] = \
+        figures["stage 1, persons/s"] * counter.get_total_flops() / (rate * 1e12)
+    for name, stages in (("stage 1", [stage1]), ("stages 1 and 2", [stage1, stage2])):
+        run_stages(stages, persons, rows[:1])
+        seconds = [timed(lambda stages=stages: run_stages(stages, persons, rows[:1]), device)[0] for _ in range(20)]
+        figures[f"one person, {name}, ms"] = 1000 * statistics.median(seconds)
+    figures["from process start to first pose, s"] = first_pose(folder, stage1, networks, settings)
+    return figures | {"peak host MB": memory.host_mb, "peak device MB": memory.device_mb}
+
+
+def first_pose(folder, stage1, networks, settings):
+    """Seconds of a new process that loads both stages and one person and gives the pose."""
+    save_checkpoint(folder / "checkpoints/stage1.pt", {
+        "network": stage1.network.arguments, "weights": stage1.network.state_dict(), "dataset": "lsp",
+        "input_size": stage1.input_size, "split": ""})
+    for name, network in zip(LSP.joints, networks, strict=True):
+        save_checkpoint(cascade_path(folder / "checkpoints", 2, name), {
+            "network": network.arguments, "weights": {k: v.half() for k, v in network.state_dict().items()},
+            "dataset": "lsp", "sigma": 1.5, "smallest_diameter": 0.1, "flip_test": False, "refines": ""})
+    program = ("import sys, contextlib, torch; from deeppose.persons import load_persons; "
+               "from trained_stages import load_stages, run_stages; folder, device = sys.argv[1], "
+               "torch.device(sys.argv[2]); persons = load_persons(folder + '/data', 'train', device, 'streamed'); "
+               "stages = load_stages(folder + '/checkpoints', persons.skeleton, 'lsp', device); "
+               "print(run_stages(stages, persons, torch.tensor([0], device=device))[-1].shape)")
+    command = [sys.executable, "-c", program, str(folder), str(choose_device(settings.device))]
+    seconds = []
+    for _ in range(3):
+        watch = Stopwatch()
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+        seconds.append(watch.seconds)
+    return statistics.median(seconds)
+
+
+# measuring
+
+def compare(sides, device, settings):
+    """Rates of functions that return how many they did: each in turn, REPEATS times.
+
+    Returns  name -> middle rate a second; "ratio": the middle one of pipeline / bare
+    """
+    for side in sides.values():  # warm up: caches, kernels, clocks
+        side()
+    rates = {name: [] for name in sides}
+    for _ in range(settings.repeats):
+        for name, side in sides.items():
+            seconds, done = 0.0, 0
+            while seconds < settings.seconds:
+                more, count = timed(side, device)
+                seconds, done = seconds + more, done + count
+            rates[name].append(done / seconds)
+    ratios = [p / b for p, b in zip(rates["pipeline"], rates["bare"])]
+    return {name: statistics.median(values) for name, values in rates.items()} | {"ratio": statistics.median(ratios)}
+
+
+def timed(function, device):
+    """Seconds, result."""
+    synchronise(device)
+    watch = Stopwatch()
+    result = function()
+    synchronise(device)
+    return watch.seconds, result
+
+
+def synchronise(device):
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def matrix_rate(device):
+    """TFLOP/s of a large product in the precision that networks are trained in: bfloat16 on CUDA, else float32."""
+    size, dtype = (8192, torch.bfloat16) if device.type == "cuda" else (2048, torch.float32)
+    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+
+    def product():
+        for _ in range(20 if device.type == "cuda" else 3):
+            a @ b
+        return (20 if device.type == "cuda" else 3) * 2 * size ** 3
+    timed(product, device)
+    return max(flops / seconds for seconds, flops in (timed(product, device) for _ in range(5))) / 1e12
+
+
+# what is measured on
+
+def make_persons(folder, settings, device):
+    """Made-up persons in the files of steps 1 and 4: noise for pictures, poses that differ a little."""
+    random = np.random.default_rng(settings.seed)
+    count, size = settings.persons, settings.stored_size
+    mean = random.uniform(0.35, 0.65, (1, len(LSP.joints), 2))
+    joints = (size * (mean + random.normal(0, 0.05, (count, len(LSP.joints), 2)))).astype(np.float32)
+    predicted = joints + size * random.normal(0, 0.02, joints.shape).astype(np.float32)
+    arrays.save(folder / "train_images.npy", random.integers(0, 256, (count, size, size, 3), np.uint8))
+    arrays.save(folder / "train_labels.npy", joints)
+    arrays.save(folder / "train_head_sizes.npy", np.full(count, size / 10, np.float32))
+    arrays.save(folder / "train_split.npy", (np.arange(count) % 10 == 9).astype(np.uint8))
+    arrays.save_json(folder / "dataset.json", {
+        "dataset": "lsp", "context": 1.5,
+        "train": {"source": ["lsp"] * count, "image": [f"im{row:04d}.jpg" for row in range(count)]}})
+    persons = load_persons(folder, "train", device, settings.images)
+    arrays.save(folder / "train_output.npy", predicted)
+    model = fit_error_model(predicted, joints, diameters(predicted, LSP), smallest_diameter=0.1, flip_test=False,
+                            fingerprint="", labels=persons.labels)
+    model.save(folder / "error_model.npz")
+    arrays.save(folder / "deltas.npy", random.normal(0, 0.1, (len(LSP.joints), 40, 2)).astype(np.float32))
+    return persons
+
+
+def new_stage1(settings, device):
+    return on_device(ResNetRegressor(settings.backbone, len(LSP.joints)), device)
+
+
+def on_device(network, device):
+    """As the training scripts lay it out."""
+    return network.to(device, memory_format=torch.channels_last if device.type == "cuda" else torch.contiguous_format)
+
+
+def channels(images):
+    return images.contiguous(memory_format=torch.channels_last) if images.device.type == "cuda" else images
+
+
+# what is printed
+
+def report(figures, before, settings):
+    same = before and all(before["settings"].get(name) == value for name, value in vars(settings).items()
+                          if name not in ("raw_dir", "result_dir", "device", "step1"))
+    print(f"{'':48}{'this run':>12}" + (f"{'published':>12}{'ratio':>8}" if same else ""))
+    for group, content in figures.items():
+        for name, value in flat(content):
+            old = dict(flat(before["figures"].get(group, {}))).get(name) if same else None
+            line = f"{(group + ': ' + name).rstrip(': '):48}" + cell(value)
+            if old is not None and isinstance(value, float) and isinstance(old, (int, float)):
+                line += cell(old) + f"{value / old:8.2f}"
+            print(line.rstrip())
+    if before and not same:
+        print("the published figures were measured with other settings: nothing to compare")
+
+
+def flat(content, before=""):
+    if not isinstance(content, dict):
+        return [(before, content)]
+    return [pair for name, value in content.items()
+            for pair in flat(value, f"{before}: {name}" if before else name)]
+
+
+def cell(value):
+    if isinstance(value, str):
+        return f"  {value}"
+    return f"{'-' if math.isnan(value) else format(value, '.4g'):>12}"
+
+
+if __name__ == "__main__":
+    run(main)
