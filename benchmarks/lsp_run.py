@@ -43,10 +43,10 @@ def measure(name, settings, prepare, stage1, stage2):
         seconds |= run_steps([(module, flags)], work, settings.seed, settings.device)
         arrays.save_json(record, seconds)
 
-    # of all runs of a step that was resumed
-    history = load_checkpoint(work / "checkpoints/stage1.pt", "python train_stage1.py")["history"]
-    cascade = [load_checkpoint(path, "python train_stage2.py")["history"]
+    first = load_checkpoint(work / "checkpoints/stage1.pt", "python train_stage1.py")
+    cascade = [load_checkpoint(path, "python train_stage2.py")
                for path in sorted((work / "checkpoints").glob("stage2_*.pt"))]
+    # of all runs of a step that was resumed
     seconds["train_stage1.py"] = sum(row["seconds"] for row in log(work, 1))
     seconds["train_stage2.py"] = sum(row["seconds"] for row in log(work, 2))
     scores = arrays.load_json(work / "runs/stage2.json", "python test_stage2.py")
@@ -55,7 +55,10 @@ def measure(name, settings, prepare, stage1, stage2):
                    str(settings.raw_dir), "data/raw") for module, flags in steps],
                "seconds_of_steps": seconds, "stage 1": scores.pop("stage 1"), "mean pose": scores.pop("mean pose"),
                "stage 2": scores, "validation": {
-                   "stage 1": history[-1], "stage 2": [max(rows, key=lambda row: row["pdj_area"]) for rows in cascade]},
+                   "stage 1": first["history"][-1],
+                   "stage 2": [max(net["history"], key=lambda row: row["pdj_area"]) for net in cascade]},
+               "trained_at_commit": {"stage 1": first["provenance"]["commit"],
+                                     "stage 2": sorted({net["provenance"]["commit"] for net in cascade})},
                "throughput": {"train_stage1.py, images/s": median(row["images_per_second"] for row in log(work, 1)),
                               "train_stage2.py, crops/s": median(row["crops_per_second"] for row in log(work, 2))},
                "peak_memory_mib": {"train_stage1.py": max(row["memory_mib"] for row in log(work, 1)),
