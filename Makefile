@@ -1,10 +1,11 @@
 # make demo   the six steps on drawn figures, everything under demo/
 # make test   the tests
+# make bench  speed beside the published figures, about five minutes
 # Both create .venv with the requirements the first time.
 PYTHON ?= python3
 RUN = .venv/bin/python
 
-.PHONY: demo test clean
+.PHONY: demo test bench clean
 
 demo: .venv/installed
 	$(RUN) demo.py
@@ -12,6 +13,9 @@ demo: .venv/installed
 test: .venv/installed
 	$(RUN) -m ruff check .
 	$(RUN) -m pytest
+
+bench: .venv/installed
+	$(RUN) benchmarks/speed.py
 
 .venv/installed: requirements.txt requirements-dev.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed; try: make PYTHON=python3.12')"

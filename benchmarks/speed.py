@@ -65,7 +65,7 @@ WIDTH = 0.5                  # of stage 2
 STAGE2_BATCH = 64            # windows a step
 SECONDS = 4.0                # about how long each throughput is measured, each time
 REPEATS = 3                  # how often; the two sides of a ratio take turns, and the middle one counts
-STEP1 = True                 # measure step 1 too
+SECTIONS: tuple[str, ...] = ()  # step1 | stage1 | stage2 | inference: what is measured; all if empty
 
 
 def main(argv=None):
@@ -76,15 +76,16 @@ def main(argv=None):
     torch.manual_seed(settings.seed)
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        figures = {}
-        if settings.step1:
-            figures["step 1"] = measure_step1(folder, settings)
         persons = make_persons(folder / "data", settings, device)
         rate = matrix_rate(device)
-        figures["matrix rate, TFLOP/s"] = rate
-        figures["stage 1"] = measure_stage1(persons, settings, rate)
-        figures["stage 2"] = measure_stage2(folder / "data", persons, settings, rate)
-        figures["inference"] = measure_inference(folder, persons, settings, rate)
+        figures = {"matrix rate, TFLOP/s": rate}
+        for section, title, measure in (
+                ("step1", "step 1", lambda: measure_step1(folder, settings)),
+                ("stage1", "stage 1", lambda: measure_stage1(persons, settings, rate)),
+                ("stage2", "stage 2", lambda: measure_stage2(folder / "data", persons, settings, rate)),
+                ("inference", "inference", lambda: measure_inference(folder, persons, settings, rate))):
+            if section in settings.sections or not settings.sections:
+                figures[title] = measure()
     path = Path(settings.result_dir, f"speed_{hardware}.json")
     published = ROOT / "results" / path.name
     before = arrays.load_json(published, "python benchmarks/speed.py") if published.exists() else None
@@ -205,7 +206,7 @@ def measure_step(network, batches, prepare, target, side, optimiser, rate, setti
         loader, number = batches()
         return train_one_epoch(network, loader, number, steps[0], lambda epoch: 1e-4, 0, mixed=True)[1]
 
-    count = len(list(range(0, settings.persons, len(target))))
+    count = math.ceil(settings.persons / len(target))
     with PeakMemory() as memory:
         rates = compare({"bare": bare, "pipeline": pipeline, "alone": prepare}, device, settings)
     with FlopCounterMode(display=False) as counter:
@@ -376,7 +377,7 @@ def channels(images):
 
 def report(figures, before, settings):
     same = before and all(before["settings"].get(name) == value for name, value in vars(settings).items()
-                          if name not in ("raw_dir", "result_dir", "device", "step1"))
+                          if name not in ("raw_dir", "result_dir", "device", "sections"))
     print(f"{'':48}{'this run':>12}" + (f"{'published':>12}{'ratio':>8}" if same else ""))
     for group, content in figures.items():
         for name, value in flat(content):
