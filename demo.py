@@ -38,7 +38,7 @@ def steps(settings):
         (test_stage1, []),
         (generate_train_output, []),
         (train_stage2, ["--crop-size", 67, "--width", 0.25, "--dropout", 0, "--loss", "smooth_l1", "--batch-size", 32,
-                        "--optimiser", "adam", "--learning-rate", 1e-3, "--schedule", "cosine", "--sigma", 1.5,
+                        "--optimiser", "adam", "--learning-rate", 1e-3, "--schedule", "cosine", "--sigma", 1,
                         "--crops-per-image", 4, "--epochs", settings.stage2_epochs]),
         (test_stage2, []),
     ]
