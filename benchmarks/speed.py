@@ -3,7 +3,7 @@
 The reference is the same network, batch, precision and optimiser on one constant batch that lies on the device.
 
 Reads   the raw archives in RAW_DIR for step 1 (without them it is not measured); all else runs on made-up persons
-Writes  RESULT_DIR/speed_<hardware>.json
+Writes  RESULT_DIR/<name>_<hardware>.json
 Prints  each figure, and beside it the published one of the same hardware and settings, if there is one
 
 On two cores the constants below take about five minutes. On a large GPU:
@@ -51,7 +51,8 @@ from resnet_stage1 import ResNetRegressor  # noqa: E402
 from trained_stages import CascadeStage, Stage1, cascade_path, run_stages  # noqa: E402
 
 RAW_DIR = "data/raw"         # raw archives, for step 1
-RESULT_DIR = "runs"          # where speed_<hardware>.json goes; the published ones are in results/
+RESULT_DIR = "runs"          # where <name>_<hardware>.json goes; the published ones are in results/
+NAME = "speed"               # of the JSON; what is published under it is compared
 SEED = 0                     # of networks, persons and batches
 DEVICE = "auto"              # auto, cpu, cuda, cuda:1, mps
 IMAGES = "auto"              # auto | resident | streamed: on the device whole or read ahead of each batch
@@ -86,7 +87,7 @@ def main(argv=None):
                 ("inference", "inference", lambda: measure_inference(folder, persons, settings, rate))):
             if section in settings.sections or not settings.sections:
                 figures[title] = measure()
-    path = Path(settings.result_dir, f"speed_{hardware}.json")
+    path = Path(settings.result_dir, f"{settings.name}_{hardware}.json")
     published = ROOT / "results" / path.name
     before = arrays.load_json(published, "python benchmarks/speed.py") if published.exists() else None
     content = {"what": "throughput, latency and memory of each step; ratio = share of the bare network's rate",
