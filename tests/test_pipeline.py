@@ -179,6 +179,18 @@ def test_stage2_moves_only_joints_that_have_a_network(copy):
     assert np.allclose(before[:, others], after[:, others], atol=1e-4)
 
 
+def test_each_network_is_loaded_once(copy, monkeypatch):
+    real, seen = torch.load, []
+
+    def counted(path, **more):
+        seen.append(Path(path).name)
+        return real(path, **more)
+
+    monkeypatch.setattr(torch, "load", counted)
+    step(step6, copy)
+    assert sorted(seen) == sorted(["stage1.pt", *(f"stage2_{name}.pt" for name in LSP.joints)])
+
+
 def test_a_shared_network_and_a_third_stage(copy, capsys):
     for path in (copy / "checkpoints").glob("stage2_*"):
         path.unlink()
