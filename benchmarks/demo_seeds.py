@@ -17,7 +17,6 @@ from deeppose.errors import run  # noqa: E402
 from deeppose.reports import provenance  # noqa: E402
 from deeppose.settings import parse_settings  # noqa: E402
 from deeppose.steps import run_steps  # noqa: E402
-from deeppose.training import Stopwatch  # noqa: E402
 
 WORK_DIR = "runs/demo_seeds"           # data, checkpoints and runs of each run
 RESULT_DIR = "results"                 # where demo.json goes
@@ -30,7 +29,6 @@ HEADLINES = {"pck@0.2": "mean", "pckh@0.5": "mean", "pcp_strict@0.5": "mean8"}
 
 def main(argv=None):
     settings = parse_settings(globals(), argv)
-    watch = Stopwatch()
     runs = {}
     for kind, factor, seeds in (("as it is", 1, settings.seeds),
                                 ("stage 1 twice as long", 2, settings.longer_seeds)):
@@ -49,10 +47,11 @@ def main(argv=None):
                    for stage, content in stages.items()},
                 "gain_8_limbs": scores["gain_over_stage1"]["pcp_strict@0.5_mean8"],
                 "seconds_of_steps": arrays.load_json(record, "python demo.py")}
+    seconds = sum(sum(seed["seconds_of_steps"].values()) for seeds in runs.values() for seed in seeds.values())
     gains = {kind: [seed["gain_8_limbs"]["gain"] for seed in seeds.values()] for kind, seeds in runs.items()}
     content = {"what": "make demo on several seeds; scores on its test figures, percent", "runs": runs,
                "gain_8_limbs": {kind: {"mean": np.mean(g), "least": min(g)} for kind, g in gains.items()},
-               **provenance(settings, watch.seconds)}
+               **provenance(settings, seconds)}
     arrays.save_json(Path(settings.result_dir, "demo.json"), content)
     for kind, values in gains.items():
         print(f"{kind}: stage 2 gains {', '.join(f'{v:+.2f}' for v in values)} points of 8-limb strict PCP, "
