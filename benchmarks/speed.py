@@ -10,6 +10,7 @@ On two cores the constants below take about five minutes. On a large GPU:
     python benchmarks/speed.py --backbone resnet34 --input-size 224 --crop-size 227 --width 1 --stage2-batch 128
 """
 import copy
+import io
 import math
 import statistics
 import subprocess
@@ -134,8 +135,9 @@ def subset(raw, folder, every):
                 path = PurePosixPath(member)
                 if path.name == "joints.mat":
                     joints = scipy.io.loadmat(whole.open(member))["joints"]
-                    with part.open("joints.mat", "w") as file:
-                        scipy.io.savemat(file, {"joints": joints[..., :count]})
+                    table = io.BytesIO()
+                    scipy.io.savemat(table, {"joints": joints[..., :count]})
+                    part.writestr("joints.mat", table.getvalue())
                 elif path.suffix == ".jpg" and int(path.stem[2:]) <= count:
                     part.writestr(f"images/{path.name}", whole.read(member))
     return folder
