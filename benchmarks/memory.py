@@ -1,4 +1,4 @@
-"""Peak memory of this process and its children while a block runs, as the system counts it (Linux only)."""
+"""Peak memory of a process and its children while a block runs, as the system counts it (Linux only)."""
 import math
 import os
 import threading
@@ -8,7 +8,13 @@ import torch
 
 
 class PeakMemory:
-    """host_mb: proportional set size summed over the process tree, MB; device_mb: CUDA's own peak; NaN = unknown."""
+    """host_mb: proportional set size summed over the process tree, MB; device_mb: CUDA's own peak; NaN = unknown.
+
+    process  root of the tree; None = this one
+    """
+
+    def __init__(self, process=None):
+        self.process = process or os.getpid()
 
     def __enter__(self):
         self.host_mb, self.device_mb = math.nan, math.nan
@@ -30,7 +36,7 @@ class PeakMemory:
             return
         self.host_mb = 0.0
         while True:
-            self.host_mb = max(self.host_mb, sum(map(_proportional_kb, _tree(os.getpid()))) / 1024 * 1.048576)
+            self.host_mb = max(self.host_mb, sum(map(_proportional_kb, _tree(self.process))) / 1024 * 1.048576)
             if self.over.wait(0.2):
                 return
 

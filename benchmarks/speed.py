@@ -7,7 +7,8 @@ Writes  RESULT_DIR/<name>_<hardware>.json
 Prints  each figure, and beside it the published one of the same hardware and settings, if there is one
 
 On two cores the constants below take about five minutes. On a large GPU:
-    python benchmarks/speed.py --backbone resnet34 --input-size 224 --crop-size 227 --width 1 --stage2-batch 128
+    python benchmarks/speed.py --name speed_full --stored-size 256 --backbone resnet34 --input-size 224 \
+        --stage1-batch 64 --crop-size 227 --width 1 --sigma 2 --stage2-batch 128
 """
 import copy
 import io
@@ -58,16 +59,22 @@ SEED = 0                     # of networks, persons and batches
 DEVICE = "auto"              # auto, cpu, cuda, cuda:1, mps
 IMAGES = "auto"              # auto | resident | streamed: on the device whole or read ahead of each batch
 PERSONS = 512                # made-up persons
-STORED_SIZE = 256            # side of their stored crops, pixels
+STORED_SIZE = 160            # side of their stored crops, pixels
 BACKBONE = "resnet18"        # of stage 1
 INPUT_SIZE = 96              # of stage 1, pixels
 STAGE1_BATCH = 32            # persons a step
 CROP_SIZE = 67               # of stage 2, pixels
 WIDTH = 0.5                  # of stage 2
+SIGMA = 1.0                  # side of its windows, in diameters
 STAGE2_BATCH = 64            # windows a step
 SECONDS = 4.0                # about how long each throughput is measured, each time
 REPEATS = 3                  # how often; the two sides of a ratio take turns, and the middle one counts
 SECTIONS: tuple[str, ...] = ()  # step1 | stage1 | stage2 | inference: what is measured; all if empty
+
+
+# in boxes, in LSP's order; the persons' torsos are about as long as LSP's
+STANDING = np.array([(0.42, 0.92), (0.43, 0.72), (0.45, 0.52), (0.55, 0.52), (0.57, 0.72), (0.58, 0.92), (0.35, 0.5),
+                     (0.38, 0.4), (0.42, 0.25), (0.58, 0.25), (0.62, 0.4), (0.65, 0.5), (0.5, 0.22), (0.5, 0.08)])
 
 
 def main(argv=None):
@@ -107,15 +114,15 @@ def measure_step1(folder, settings):
         return {"images a second": "not measured: no raw archives in --raw-dir"}
     figures = {}
     for count, source in ((1000, subset(raw, folder / "raw", 6)), (12000, raw)):
-        with PeakMemory() as memory:
-            watch = Stopwatch()
-            done = subprocess.run([sys.executable, "lsp_data.py", "--raw-dir", str(source.resolve()), "--data-dir",
-                                   str(folder / "step1"), "--run-dir", str(folder / "runs"),
-                                   *(["--lsp-train-images", "83"] if count == 1000 else [])],
-                                  cwd=ROOT, capture_output=True, text=True)
-            seconds = watch.seconds
-        if done.returncode:
-            raise RuntimeError(done.stderr)
+        watch = Stopwatch()
+        step = subprocess.Popen([sys.executable, "lsp_data.py", "--raw-dir", str(source.resolve()), "--data-dir",
+                                 str(folder / "step1"), "--run-dir", str(folder / "runs"),
+                                 *(["--lsp-train-images", "83"] if count == 1000 else [])],
+                                cwd=ROOT, stdout=subprocess.DEVNULL)
+        with PeakMemory(step.pid) as memory:
+            if step.wait():
+                raise RuntimeError("step 1 failed")
+        seconds = watch.seconds
         images = len(np.load(folder / "step1/train_boxes.npy")) + len(np.load(folder / "step1/test_boxes.npy"))
         figures[f"{images} images"] = {"seconds": seconds, "images a second": images / seconds,
                                        "peak host MB": memory.host_mb}
@@ -167,7 +174,8 @@ def measure_stage1(persons, settings, rate):
 def measure_stage2(data_dir, persons, settings, rate):
     """Window sampling alone, and the training step beside the bare one."""
     device, size = persons.device, settings.stage2_batch
-    knobs = parse_settings(vars(train_stage2), ["--crop-size", str(settings.crop_size), "--data-dir", str(data_dir)])
+    knobs = parse_settings(vars(train_stage2), ["--crop-size", str(settings.crop_size), "--sigma", str(settings.sigma),
+                                             "--data-dir", str(data_dir)])
     data = train_stage2.CascadeData(persons, knobs, device)
     pairs = train_stage2.training_pairs(data, torch.tensor([LSP.index("r_knee")], device=device))
     generator = torch.Generator(device).manual_seed(settings.seed)
@@ -228,7 +236,8 @@ def measure_inference(folder, persons, settings, rate):
     rows = torch.arange(len(persons.joints_px), device=device)
     stage1 = Stage1(new_stage1(settings, device).eval(), settings.input_size, "", "1")
     networks = [on_device(CascadeNet(settings.crop_size, settings.width), device).eval() for _ in LSP.joints]
-    stage2 = CascadeStage({joint: (network, 0) for joint, network in enumerate(networks)}, 1.5, 0.1, False, "1", "2")
+    stage2 = CascadeStage({joint: (network, 0) for joint, network in enumerate(networks)}, sigma=settings.sigma,
+                          smallest_diameter=0.1, flip_test=False, refines="1", fingerprint="2")
     poses = stage1.predict(persons, rows)
     batch1, batch2 = 64, 256  # those of the scripts
 
@@ -344,8 +353,7 @@ def make_persons(folder, settings, device):
     """Made-up persons in the files of steps 1 and 4: noise for pictures, poses that differ a little."""
     random = np.random.default_rng(settings.seed)
     count, size = settings.persons, settings.stored_size
-    mean = random.uniform(0.35, 0.65, (1, len(LSP.joints), 2))
-    joints = (size * (mean + random.normal(0, 0.05, (count, len(LSP.joints), 2)))).astype(np.float32)
+    joints = (size * (1 + 4 * STANDING + random.normal(0, 0.15, (count, *STANDING.shape))) / 6).astype(np.float32)
     predicted = joints + size * random.normal(0, 0.02, joints.shape).astype(np.float32)
     arrays.save(folder / "train_images.npy", random.integers(0, 256, (count, size, size, 3), np.uint8))
     arrays.save(folder / "train_labels.npy", joints)
