@@ -32,9 +32,10 @@ def random_windows(count, crop_size, context, generator, rotation=0.0, scale=(1.
 def mirror_joints(joints, flipped, mirror):
     """Exchange left and right labels in flipped rows; the coordinates are the window's business.
 
-    joints (B, J, 2), flipped (B,) bool, mirror: index of each joint's partner. Returns (B, J, 2).
+    joints (B, J, 2), flipped (B,) bool, mirror (J,): index of each joint's partner; on a GPU a tensor there, since
+    it waits for numbers from elsewhere. Returns (B, J, 2).
     """
-    return torch.where(flipped[:, None, None], joints[:, list(mirror)], joints)
+    return torch.where(flipped[:, None, None], joints[:, torch.as_tensor(mirror, device=joints.device)], joints)
 
 
 def jitter_colour(images, generator, strength):
