@@ -16,7 +16,7 @@ from deeppose.error_model import DRAWS, ErrorSampler, fit_error_model
 from deeppose.errors import UserError, run
 from deeppose.inference import diameters
 from deeppose.persons import load_persons
-from deeppose.settings import parse_settings
+from deeppose.settings import next_command, parse_settings
 from deeppose.training import Stopwatch, choose_device
 from trained_stages import load_stages, run_stages
 
@@ -76,8 +76,9 @@ def main(argv=None):
     arrays.save(folder / f"deltas{suffix}.npy", deltas.numpy(), "deltas")
     trained_on = ~persons.held_out
     print_errors(skeleton, model.residuals, (predicted - truth)[trained_on] / spans[trained_on, None, None])
-    print(f"written: {folder}/train_output{suffix}.npy, error_model{suffix}.npz, deltas{suffix}.npy\n"
-          f"next: python train_stage2.py" + (f" --stage {settings.stage + 1}" if settings.stage > 1 else ""))
+    print(f"written: {folder}/train_output{suffix}.npy, error_model{suffix}.npz, deltas{suffix}.npy")
+    more = f" --stage {settings.stage + 1}" if settings.stage > 1 else ""
+    print(next_command(globals(), settings, f"train_stage2.py{more}"))
 
 
 def print_errors(skeleton, held_out, trained_on):

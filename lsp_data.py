@@ -16,7 +16,7 @@ from deeppose import archives, arrays, near_duplicates, stored_crops
 from deeppose.errors import UserError, run
 from deeppose.parallel import worker_map
 from deeppose.photographs import list_photographs, survey
-from deeppose.settings import parse_settings
+from deeppose.settings import next_command, parse_settings
 from deeppose.skeletons import LSP
 
 RAW_DIR = "data/raw"    # folder of the raw data, each data set as folder or zip
@@ -87,7 +87,7 @@ def main(argv=None):
         print(f"LSPe's boxes: {box_rule['box_sides_per_joint_extent']:.3f} joint extents; extents of at least "
               f"{box_rule['least_joint_extent_px']:.0f} px where joints are missing")
     print(f"arrays in {settings.data_dir}, crops with their joints in {picture}: see that they fit")
-    print("next: python train_stage1.py" + f" --data-dir {settings.data_dir}" * (settings.data_dir != DATA_DIR))
+    print(next_command(globals(), settings, "train_stage1.py"))
 
 
 def check(settings):

@@ -12,7 +12,7 @@ import torch
 from deeppose.crops import box_windows, to_window
 from deeppose.errors import run
 from deeppose.persons import load_persons
-from deeppose.settings import parse_settings
+from deeppose.settings import next_command, parse_settings
 from deeppose.testing import mean_pose, write_test_run
 from deeppose.training import Stopwatch, choose_device
 from trained_stages import load_stage1
@@ -44,7 +44,7 @@ def main(argv=None):
     predicted = {"mean pose": mean_pose(settings.data_dir, len(rows)), "stage 1": pose}
     write_test_run(settings.run_dir, 1, predicted, persons, settings, seconds, loss=loss)
     print(f"loss {loss:.5f}; {len(rows) / seconds:.1f} persons a second on {device}")
-    print("next: python generate_train_output.py")
+    print(next_command(globals(), settings, "generate_train_output.py", ("data_dir", "checkpoint_dir")))
 
 
 if __name__ == "__main__":

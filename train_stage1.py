@@ -23,7 +23,7 @@ from deeppose.inference import predict_joints
 from deeppose.metrics import diameters, joint_hits, limb_hits, overall_mean
 from deeppose.persons import load_persons
 from deeppose.reports import provenance
-from deeppose.settings import parse_settings
+from deeppose.settings import next_command, parse_settings
 from deeppose.training import (
     Stopwatch,
     changed_settings,
@@ -147,7 +147,7 @@ def train(settings, group):
             kept = average.module if average else network
             scores, spread = evaluate(kept, persons, rows["validation"], settings.input_size, settings.batch_size,
                                       group)
-            history.append({"epoch": epoch + 1, "loss": loss, **scores, "learning_rate": rate(epoch + 1),
+            history.append({"epoch": epoch + 1, "loss": loss, **scores, "learning_rate": rate(epoch + 0.5),
                             "images_per_second": round(seen / seconds, 1),
                             "memory_mib": round(peak_memory(device)), "seconds": round(watch.seconds, 2)})
             print_row(history[-1])
@@ -174,7 +174,8 @@ def train(settings, group):
     finally:
         if history and group.first:
             training_curves(Path(settings.run_dir, "stage1_training.png"), history)
-    print(f"best epoch {best_epoch} by validation {settings.best_by}: {best_path}\nnext: python test_stage1.py")
+    print(f"best epoch {best_epoch} by validation {settings.best_by}: {best_path}")
+    print(next_command(globals(), settings, "test_stage1.py"))
 
 
 def batches(persons, chosen, generator, settings):

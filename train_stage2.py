@@ -30,7 +30,7 @@ from deeppose.metrics import diameters as true_diameters
 from deeppose.metrics import joint_hits, overall_mean
 from deeppose.persons import load_persons
 from deeppose.reports import THRESHOLDS, provenance
-from deeppose.settings import parse_settings
+from deeppose.settings import next_command, parse_settings
 from deeppose.training import (
     Stopwatch,
     changed_settings,
@@ -110,7 +110,8 @@ def main(argv=None):
         group.wait()
         if group.first:
             write_log(settings, persons.skeleton.joints)
-    print(f"next: python test_stage2.py; for one more stage: python generate_train_output.py --stage {settings.stage}")
+    print(next_command(globals(), settings, "test_stage2.py"))
+    print(f"for one more stage: python generate_train_output.py --stage {settings.stage}")
 
 
 class CascadeData:
@@ -202,7 +203,7 @@ def train_joint(name, data, settings):
             score = evaluate(kept, data, targets, settings)
             history.append({"joint": name, "epoch": epoch + 1, "loss": loss, "pdj": score["pdj"],
                             "pdj_before": before["pdj"], "pdj_area": score["area"], "area_before": before["area"],
-                            "outside": 100 * outside.item() / seen, "learning_rate": rate(epoch + 1),
+                            "outside": 100 * outside.item() / seen, "learning_rate": rate(epoch + 0.5),
                             "crops_per_second": round(seen / seconds, 1),
                             "memory_mib": round(peak_memory(device)), "seconds": round(watch.seconds, 2)})
             print_row(history[-1])

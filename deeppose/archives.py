@@ -107,7 +107,6 @@ def download(name, folder, address=ADDRESS):
         by_hand += ", or leave LSPe out with --no-use-lspe"
     print(f"{official.title} is not in {path.parent.resolve()}; downloading {url}")
     try:
-        part.parent.mkdir(parents=True, exist_ok=True)
         _fetch(url, part)
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise UserError(f"{official.file} can't be downloaded ({str(error).strip('<>')}); run again to resume, "
@@ -146,6 +145,7 @@ def _fetch(url, part):
         start = start if resumed else 0  # a server that ignores Range sends the whole file
         length = response.headers.get("Content-Length")
         total = start + int(length) if length else None
+        part.parent.mkdir(parents=True, exist_ok=True)
         with open(part, "ab" if start else "wb") as file, tqdm(desc=part.stem, total=total, initial=start, unit="B",
                                                                unit_scale=True, leave=False, disable=None) as bar:
             while block := response.read(1 << 18):

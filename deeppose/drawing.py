@@ -120,8 +120,8 @@ def _draw_joints(path, rows):
     names = list(dict.fromkeys(row["joint"] for row in rows))
     panels = [("training", "loss", "loss", None)]
     panels += [(title, "points gained", after, before) for title, after, before in
-               (("PDJ@0.2, over the stage before", "pdj", "pdj_before"),
-                ("PDJ, mean of 0.05 ... 0.5, over the stage before", "pdj_area", "area_before")) if before in rows[0]]
+               (("validation PDJ@0.2, over the stage before", "pdj", "pdj_before"),
+                ("validation PDJ, mean of 0.05 ... 0.5, likewise", "pdj_area", "area_before")) if before in rows[0]]
     figure, axes = _panels(len(panels), columns=len(panels), width=4.4, height=3.6)
     parts = dict.fromkeys(name.removeprefix("r_").removeprefix("l_") for name in names)
     colours = dict(zip(parts, cycle(LINES), strict=False))

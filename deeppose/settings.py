@@ -11,6 +11,7 @@ A comment that begins with `a | b` limits the flag to those choices. A tuple kee
 annotated `tuple[T, ...]`; a default of None needs an annotation `T | None`.
 """
 import argparse
+import difflib
 import re
 import sys
 import tokenize
@@ -25,17 +26,30 @@ def parse_settings(script, argv=None):
     argv    list of strings; None = sys.argv[1:]
     Returns argparse.Namespace with the constants' names in lower case. A bad flag ends the process with status 2.
     """
-    parser = argparse.ArgumentParser(prog=script["__file__"].replace("\\", "/").rsplit("/", 1)[-1],
-                                     description=script["__doc__"].strip().split("\n\n")[0],
-                                     allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _Parser(prog=script["__file__"].replace("\\", "/").rsplit("/", 1)[-1],
+                     description=script["__doc__"].strip().split("\n\n")[0],
+                     allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
     annotations = sys.modules[script["__name__"]].__annotations__
     for name, note in _constants(script["__file__"]).items():
         default = script[name]
-        shown = "none" if default is None else " ".join(map(str, default)) if isinstance(default, tuple) else default
+        shown = " ".join(map(str, default)) or "empty" if isinstance(default, tuple) else default
+        shown = "none" if default is None else shown
         parser.add_argument("--" + name.lower().replace("_", "-"), default=default,
                             help=f"{note} (default: {shown})".replace("%", "%%"),
                             **_kind(default, annotations.get(name), note))
     return parser.parse_args(argv)
+
+
+def next_command(script, settings, command, folders=("data_dir", "checkpoint_dir", "run_dir")):
+    """The line that names the next step, with this one's folders where they are not the usual ones.
+
+    script    the script's globals()
+    settings  Namespace of `parse_settings`
+    folders   those that the next step has
+    """
+    flags = [f" --{name.replace('_', '-')} {value}" for name, value in vars(settings).items()
+             if name in folders and value != script[name.upper()]]
+    return f"next: python {command}{''.join(flags)}"
 
 
 def _constants(path):
@@ -62,6 +76,17 @@ def _kind(default, annotation, note):
         kind, = (t for t in typing.get_args(annotation) if t is not types.NoneType)
         return keywords | {"type": _optional(kind), "metavar": kind.__name__.upper()}
     return keywords | {"type": type(default)} | ({} if choices else {"metavar": type(default).__name__.upper()})
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tells a mistake in a line or two instead of listing every flag."""
+
+    def error(self, message):
+        wrong = [word for word in message.split() if word.startswith("--")] if "unrecognized" in message else []
+        known = [flag for action in self._actions for flag in action.option_strings]
+        near = [match for word in wrong for match in difflib.get_close_matches(word.split("=")[0], known, 1)]
+        hint = f"; did you mean {' '.join(near)}?" if near else ""
+        self.exit(2, f"error: {message}{hint}\n{self.prog} --help lists the settings\n")
 
 
 class _StoreTuple(argparse.Action):

@@ -1,10 +1,11 @@
 """Constants as flags."""
 import importlib.util
 import sys
+from argparse import Namespace
 
 import pytest
 
-from deeppose.settings import parse_settings
+from deeppose.settings import next_command, parse_settings
 
 SCRIPT = '''"""Does a thing, 100% of it.
 
@@ -53,13 +54,22 @@ def test_flags_override(script):
     (["--mode", "odd"], "argument --mode: invalid choice: 'odd'"),
     (["--scale", "1"], "argument --scale: expected 2 arguments"),
     (["--limit", "big"], "argument --limit: invalid float value: 'big'"),
-    (["--epoch", "3"], "unrecognized arguments: --epoch"),
+    (["--epoch", "3"], "unrecognized arguments: --epoch 3; did you mean --epochs?"),
+    (["--quite-another", "3"], "unrecognized arguments: --quite-another 3\n"),
 ])
 def test_wrong_flags_say_so(script, capsys, flags, message):
     with pytest.raises(SystemExit) as stop:
         parse_settings(script, flags)
     assert stop.value.code == 2
-    assert message in capsys.readouterr().err
+    text = capsys.readouterr().err
+    assert message in text and text.startswith("error: ") and text.count("\n") == 2
+
+
+def test_the_next_command_carries_unusual_folders_that_it_has(script):
+    script |= {"DATA_DIR": "data", "RUN_DIR": "runs"}
+    settings = Namespace(data_dir="there", run_dir="runs", epochs=5)
+    assert next_command(script, settings, "a.py --b") == "next: python a.py --b --data-dir there"
+    assert next_command(script, settings, "a.py", ()) == "next: python a.py"
 
 
 def test_help_shows_the_first_paragraph_and_each_comment(script, capsys):
