@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from .arrays import whole
@@ -79,8 +79,17 @@ def learning_rate_at(epoch, epochs, base, schedule="constant", warmup_epochs=0.0
 
 
 def moving_average(model, decay):
-    """An exponential moving average of the model's weights and buffers; None where decay is 0."""
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True) if decay else None
+    """An exponential moving average of the model's weights and buffers; None where decay is 0.
+
+    After n steps the decay is at most (n + 1) / (n + 10), lest a short training's average remember its beginning.
+    """
+    @torch.no_grad()
+    def update(averages, values, steps):  # steps is a tensor, which is not waited for
+        weight = 1 - ((steps + 1) / (steps + 10)).clamp(max=decay)
+        for average, value in zip(averages, values, strict=True):
+            average.lerp_(value, weight) if average.is_floating_point() else average.copy_(value)
+
+    return AveragedModel(model, multi_avg_fn=update, use_buffers=True) if decay else None
 
 
 def train_one_epoch(model, batches, count, optimiser, learning_rate, epoch, average=None, clip=None, mixed=False):

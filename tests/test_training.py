@@ -75,9 +75,13 @@ def test_clipping_and_averaging_can_be_seen():
     model = Line()
     average = moving_average(model, 0.9)
     optimiser = make_optimiser("sgd", model.parameters(), 1.0, momentum=0.0)
-    for _ in range(2):  # the first update copies, the second averages
+    expected = None
+    for step in range(120):  # the first update copies
         train_one_epoch(model, batch, 1, optimiser, lambda e: 0.001, 0, average=average)
-    assert average.module.weight.item() == pytest.approx(0.9 * 0.9 + 0.1 * 0.8)
+        decay = min(0.9, (step + 1) / (step + 10)) if step else 0
+        expected = decay * (expected or 0) + (1 - decay) * model.weight.item()
+    assert average.module.weight.item() == pytest.approx(expected, rel=1e-4)
+    assert expected > 0.01 > abs(model.weight.item())  # the average lags behind
     assert moving_average(model, 0.0) is None
 
 
