@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from deeppose.augment import jitter_colour, mirror_joints, random_windows
-from deeppose.crops import box_windows, reduction_for, sample_windows, to_window
+from deeppose.augment import mirror_joints, random_colour, random_windows
+from deeppose.crops import box_windows, image_buffer, reduction_for, sample_windows, to_window
 from deeppose.distributed import distributed, process_group
 from deeppose.drawing import training_curves
 from deeppose.errors import UserError, run
@@ -179,15 +179,17 @@ def train(settings, group):
 
 
 def batches(persons, chosen, generator, settings):
-    """Augmented (images, joints in the window's frame) for each batch of row indices."""
+    """Augmented (images, joints in the window's frame) for each batch of row indices; each valid until the next."""
     reduction = reduction_for(persons.box_side, settings.input_size)
     mirror = torch.tensor(persons.skeleton.mirror, device=persons.device)
+    buffer = image_buffer(max(map(len, chosen)), settings.input_size, persons.device)
     for rows, (crops, places) in zip(chosen, persons.crop_batches(chosen), strict=True):
         windows, flipped = random_windows(len(rows), persons.crop_size, persons.context, generator, settings.rotation,
                                           settings.scale, settings.shift, settings.flip)
         joints_px = mirror_joints(persons.joints_px[rows], flipped, mirror)
-        images = sample_windows(crops, places, windows, settings.input_size, reduction)
-        yield jitter_colour(images, generator, settings.colour), to_window(joints_px, windows)
+        colour = random_colour(len(rows), generator, settings.colour)
+        images = sample_windows(crops, places, windows, settings.input_size, reduction, colour, buffer)
+        yield images, to_window(joints_px, windows)
 
 
 def evaluate(model, persons, rows, input_size, batch_size, group):

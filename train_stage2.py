@@ -19,8 +19,8 @@ import torch
 
 from cascade_net import SMALLEST_CROP, CascadeNet
 from deeppose import arrays
-from deeppose.augment import jitter_colour, uniform
-from deeppose.crops import make_windows, reduction_for, sample_windows, to_window
+from deeppose.augment import random_colour, uniform
+from deeppose.crops import image_buffer, make_windows, reduction_for, sample_windows, to_window
 from deeppose.distributed import process_group
 from deeppose.drawing import training_curves
 from deeppose.error_model import ErrorModel, ErrorSampler
@@ -257,10 +257,12 @@ def batches(data, chosen, outside, generator, settings):
 
     chosen   batches of (B, 2) pairs of person and joint
     outside  0-d tensor that counts the truths beyond their window's edge
-    Yields   images (B, 3, S, S), displacements (B, outputs, 2) window sides, NaN for the other joints of a shared one
+    Yields   images (B, 3, S, S), displacements (B, outputs, 2) window sides, NaN for the other joints of a shared one;
+             each batch valid until the next
     """
     reduction = reduction_for(data.sides.median().item(), settings.crop_size)
     joints = data.annotated.shape[1]
+    buffer = image_buffer(max(map(len, chosen)), settings.crop_size, data.device)
     crop_batches = data.persons.crop_batches([pairs[:, 0] for pairs in chosen])
     for pairs, (crops, places) in zip(chosen, crop_batches, strict=True):
         person, joint = pairs.T
@@ -279,8 +281,8 @@ def batches(data, chosen, outside, generator, settings):
         if settings.shared_network:
             own = torch.arange(joints, device=joint.device) == joint[:, None]  # (B, J)
             displacement = displacement.where(own[..., None], torch.nan)
-        images = sample_windows(crops, places, windows, settings.crop_size, reduction)
-        yield jitter_colour(images, generator, settings.colour), displacement
+        colour = random_colour(count, generator, settings.colour)
+        yield sample_windows(crops, places, windows, settings.crop_size, reduction, colour, buffer), displacement
 
 
 def evaluate(model, data, targets, settings):

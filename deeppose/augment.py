@@ -1,4 +1,4 @@
-"""Random windows, mirrored labels and colour for a whole batch at a time, on the device.
+"""Random windows, mirrored labels and colours for a whole batch at a time, on the device.
 
 Randomness comes from the torch.Generator passed in, which lives on the device of the batch.
 """
@@ -38,16 +38,14 @@ def mirror_joints(joints, flipped, mirror):
     return torch.where(flipped[:, None, None], joints[:, torch.as_tensor(mirror, device=joints.device)], joints)
 
 
-def jitter_colour(images, generator, strength):
-    """Change brightness, contrast and each channel's gain at random, per image, in place.
+def random_colour(count, generator, strength):
+    """Changes of brightness, contrast and each channel's gain, for `sample_windows`.
 
-    images    (B, 3, H, W) float32, normalised
     strength  0 = none; 0.4 = contrast and channel gains within 0.6 ... 1.4, brightness within 0.4 standard deviations
-    Returns   images
+    Returns   factors and offsets on normalised channels, (count, 3, 1, 1) both; None where strength is 0
     """
     if not strength:
-        return images
-    count = len(images)
+        return None
     gains = uniform((count, 1, 1, 1), 1 - strength, 1 + strength, generator) \
         * uniform((count, 3, 1, 1), 1 - strength / 2, 1 + strength / 2, generator)
-    return images.mul_(gains).add_(uniform((count, 3, 1, 1), -strength, strength, generator))
+    return gains, uniform((count, 3, 1, 1), -strength, strength, generator)

@@ -51,7 +51,7 @@ def to_window(joints_px, windows):
     return (joints_px - windows[:, None, :, 2]) @ inverse.mT
 
 
-def sample_windows(crops, rows, windows, size, reduction=1):
+def sample_windows(crops, rows, windows, size, reduction=1, colour=None, out=None):
     """What the network sees: each window's pixels, bilinear, normalised; 0 (the mean colour) beyond the crop.
 
     crops      (N, S, S, 3) uint8 RGB
@@ -59,16 +59,26 @@ def sample_windows(crops, rows, windows, size, reduction=1):
     windows    (B, 2, 3)
     size       output pixels along a side
     reduction  side of the squares of crop pixels averaged before they are sampled (see `reduction_for`)
+    colour     factors and offsets on the normalised channels, (B, 3, 1, 1) both; None = as they are
+    out        (at least B, 3, size, size) float32 to write into, since fresh memory costs a CPU as much as the sampling
     Returns    (B, 3, size, size) float32
     """
-    images = torch.empty(len(rows), 3, size, size, device=crops.device)
+    images = image_buffer(len(rows), size, crops.device) if out is None else out[:len(rows)]
+    mean, deviation = _mean_and_deviation(crops.device)
+    gains, offsets = colour or (torch.ones(len(rows), 1, 1, 1, device=crops.device),) * 2
+    gains, offsets = gains / deviation, offsets if colour else 0 * offsets
     chunk = max(1, len(rows))
     if crops.device.type == "cpu" and len(rows):
         largest = max(size, min(int(windows[:, :, :2].abs().sum(2).max()), crops.shape[1]))  # side seen of a crop
         chunk = max(1, CPU_PIXELS // largest ** 2)
-    for parts in zip(rows.split(chunk), windows.split(chunk), images.split(chunk)):
-        _sample(crops, *parts, reduction)
+    for parts in zip(*(whole.split(chunk) for whole in (rows, windows, images, gains, offsets))):
+        _sample(crops, *parts, mean, reduction)
     return images
+
+
+def image_buffer(count, size, device):
+    """Memory for `count` images of `sample_windows`."""
+    return torch.empty(count, 3, size, size, device=device)
 
 
 def reduction_for(window_side, size):
@@ -76,8 +86,8 @@ def reduction_for(window_side, size):
     return max(1, round(window_side / size))
 
 
-def _sample(crops, rows, windows, images, reduction):
-    """Fill images (B, 3, size, size), see `sample_windows`."""
+def _sample(crops, rows, windows, images, gains, offsets, mean, reduction):
+    """Fill images (B, 3, size, size) with (pixels - mean) * gains + offsets, see `sample_windows`."""
     size = images.shape[-1]
     whole = crops.shape[1] // reduction * reduction  # a last pixel or two may not fill a reduced one
     crops = crops[:, :whole, :whole]
@@ -92,16 +102,15 @@ def _sample(crops, rows, windows, images, reduction):
     origins = (0.5 - corners) * to_grid - 1  # (B, 2), where the crop's pixel 0 lies in that frame
     grid = _points(torch.cat([windows[:, :, :2] * to_grid, windows[:, :, 2:] * to_grid + origins[..., None]], 2), size)
     seen = F.grid_sample(seen, grid, align_corners=False)  # (B, 3, size, size)
-    mean, deviation = _mean_and_deviation(crops.device)
     if within:
-        torch.sub(seen, mean, out=images).div_(deviation)
+        torch.addcmul(offsets - mean * gains, seen, gains, out=images)
         return
     # grid_sample fades to 0 beyond the crop, so what is subtracted must fade alike
     side = whole // reduction
     points = _points(windows, size)
     inside = torch.minimum(points + 1, side - points).clamp_(0, 1)
     inside = (inside[..., 0] * inside[..., 1])[:, None]  # (B, 1, size, size)
-    torch.addcmul(seen, inside, mean, value=-1, out=images).div_(deviation)
+    torch.addcmul(offsets, seen, gains, out=images).addcmul_(inside, mean * gains, value=-1)
 
 
 def _points(windows, size):

@@ -34,7 +34,8 @@ def cascade_data(residual, truth, estimate, sigma=2.0, held_out=None):
     model = ErrorModel(residuals, residuals[0], np.zeros((14, 2, 2)), 0.01, False, "", "")
     spans = diameters(estimate, LSP.diameter_indices, 1.0)
     return SimpleNamespace(
-        persons=persons, errors=model, sampler=ErrorSampler(model, "residuals", "cpu"), poses_px=estimate,
+        persons=persons, device=truth.device, errors=model, sampler=ErrorSampler(model, "residuals", "cpu"),
+        poses_px=estimate,
         diameters=spans, sides=sigma * spans, mirror=torch.tensor(LSP.mirror),
         annotated=~truth.isnan().any(-1),
         held_out=torch.zeros(count, dtype=torch.bool) if held_out is None else held_out)

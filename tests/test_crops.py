@@ -1,10 +1,9 @@
 """Windows, their maps, and the pixels that travel through them."""
-import math
 
 import pytest
 import torch
 
-from deeppose.augment import jitter_colour, mirror_joints, random_windows
+from deeppose.augment import mirror_joints, random_colour, random_windows
 from deeppose.crops import MEAN, STD, box_windows, make_windows, reduction_for, sample_windows, to_crop, to_window
 from deeppose.skeletons import LSP
 
@@ -115,8 +114,13 @@ def test_random_windows_keep_to_their_limits_and_each_knob_matters():
     assert torch.linalg.det(draw(flip=1.0)[0][:, :, :2]).max() < 0
 
 
-@pytest.mark.parametrize("strength", [0.0, 0.3])
-def test_colour_changes_with_its_strength_only(strength):
-    images = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(4))
-    changed = jitter_colour(images.clone(), torch.Generator().manual_seed(5), strength)
-    assert math.isclose((changed - images).abs().max(), 0) == (strength == 0)
+@pytest.mark.parametrize("side", [20.0, 200.0])  # within the crop, and beyond its edges
+def test_colours_are_factors_and_offsets_on_what_is_seen(side):
+    crops = torch.randint(0, 256, (40, 48, 48, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(4))
+    windows = make_windows(torch.full((40, 2), 23.5), torch.full((40,), side), torch.full((40,), 10.0))
+    gains, offsets = random_colour(40, torch.Generator().manual_seed(5), 0.3)
+    plain = see(crops, windows, 16)
+    coloured = sample_windows(crops, torch.arange(40), windows, 16, colour=(gains, offsets))
+    assert torch.allclose(coloured, plain * gains + offsets, atol=1e-4)
+    assert 0.7 * 0.85 <= gains.min() < 0.8 and 1.2 < gains.max() <= 1.3 * 1.15 and offsets.abs().max() <= 0.3
+    assert random_colour(40, torch.Generator(), 0.0) is None
