@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from backbones import load_backbone
 from deeppose.augment import mirror_joints, random_colour, random_windows
 from deeppose.crops import box_windows, image_buffer, reduction_for, sample_windows, to_window
 from deeppose.distributed import distributed, process_group
@@ -43,7 +44,8 @@ from deeppose.training import (
     train_one_epoch,
     write_rows,
 )
-from resnet_stage1 import ResNetRegressor, load_backbone
+from integral_stage1 import IntegralNet
+from resnet_stage1 import ResNetRegressor
 
 DATA_DIR = "data"                # prepared arrays
 CHECKPOINT_DIR = "checkpoints"   # weights
@@ -53,10 +55,12 @@ DEVICE = "auto"                  # auto, cpu, cuda, cuda:1, mps
 IMAGES = "auto"                  # auto | resident | streamed: on the device whole or read ahead of each batch
 RESUME = False                   # go on from checkpoints/stage1_last.pt
 
-BACKBONE = "resnet34"            # any ResNet of torchvision by name
-WEIGHTS = "imagenet"             # initial weights: imagenet (downloaded), none, or a file of torchvision weights
+NETWORK = "regression"           # regression | integral: coordinates from pooled features, or heatmaps' centres of mass
+BACKBONE = "resnet34"            # any ResNet of torchvision by name; integral: also efficientnet_lite0
+WEIGHTS = "imagenet"             # initial weights: imagenet (downloaded, or from a package), none, or a file
 INPUT_SIZE = 224                 # side of the network's square input, pixels
-DROPOUT = 0.6                    # share of pooled features dropped while training
+DROPOUT = 0.6                    # regression: share of pooled features dropped while training
+HEATMAP_WEIGHT = 0.1             # integral: weight of the heatmaps' loss beside that of the coordinates; 0 = none
 LOSS = "mse"                     # mse | smooth_l1: what training minimises
 
 EPOCHS = 100                     # passes over the training persons
@@ -106,8 +110,7 @@ def train(settings, group):
             raise UserError(f"{settings.data_dir} holds {len(chosen)} {name} persons; prepare more: python lsp_data.py")
 
     torch.manual_seed(settings.seed)
-    network = ResNetRegressor(settings.backbone, len(persons.skeleton.joints), settings.dropout, settings.loss,
-                              settings.freeze_batchnorm)
+    network = new_network(settings, len(persons.skeleton.joints))
     if not settings.resume:
         load_backbone(network, settings.weights)
     channels_last = settings.channels_last or device.type == "cuda"
@@ -178,6 +181,15 @@ def train(settings, group):
     print(next_command(globals(), settings, "test_stage1.py"))
 
 
+def new_network(settings, joints):
+    if settings.network == "regression":
+        return ResNetRegressor(settings.backbone, joints, settings.dropout, settings.loss, settings.freeze_batchnorm)
+    if settings.input_size % 32:
+        raise UserError(f"--input-size {settings.input_size}: --network integral needs a multiple of 32")
+    return IntegralNet(settings.backbone, joints, settings.loss, settings.heatmap_weight,
+                       freeze_batchnorm=settings.freeze_batchnorm)
+
+
 def batches(persons, chosen, generator, settings):
     """Augmented (images, joints in the window's frame) for each batch of row indices; each valid until the next."""
     reduction = reduction_for(persons.box_side, settings.input_size)
@@ -215,8 +227,8 @@ def evaluate(model, persons, rows, input_size, batch_size, group):
 
 def finished(model, settings, persons, history):
     """What checkpoints/stage1.pt holds."""
-    return {"network": model.arguments, "weights": model.state_dict(), "input_size": settings.input_size,
-            "dataset": persons.dataset["dataset"], "split": persons.split,
+    return {"kind": settings.network, "network": model.arguments, "weights": model.state_dict(),
+            "input_size": settings.input_size, "dataset": persons.dataset["dataset"], "split": persons.split,
             "history": history, "settings": plain_settings(settings),
             "provenance": provenance(settings, sum(row["seconds"] for row in history))}
 
@@ -224,8 +236,8 @@ def finished(model, settings, persons, history):
 def stop_if_other_network(old, settings, path):
     """Resuming with another network or optimiser can't work; with other settings it is said."""
     new = plain_settings(settings)
-    fixed = ("backbone", "freeze_batchnorm", "input_size", "loss", "dropout", "optimiser", "average_decay", "seed",
-             "batch_size")
+    fixed = ("network", "backbone", "freeze_batchnorm", "input_size", "loss", "dropout", "optimiser", "average_decay",
+             "seed", "batch_size")
     if changed := changed_settings(old, {name: new[name] for name in fixed}):
         raise UserError(f"{path} was trained with other settings ({changed}); use the same or train without --resume")
     places = ("resume", "data_dir", "checkpoint_dir", "run_dir", "device", "images")

@@ -9,6 +9,7 @@ from cascade_net import CascadeNet
 from deeppose.errors import UserError
 from deeppose.inference import diameters, predict_joints, refine_joints
 from deeppose.training import load_checkpoint
+from integral_stage1 import IntegralNet
 from resnet_stage1 import ResNetRegressor
 
 SHARED = "shared"  # in place of a joint's name where one network serves all joints
@@ -55,7 +56,8 @@ def load_stage1(checkpoint_dir, dataset, device):
     path = Path(checkpoint_dir, "stage1.pt")
     checkpoint = load_checkpoint(path, "python train_stage1.py")
     _stop_if_foreign(checkpoint, dataset, path)
-    return Stage1(ResNetRegressor.from_checkpoint(checkpoint).to(device), checkpoint["input_size"],
+    network = {"regression": ResNetRegressor, "integral": IntegralNet}[checkpoint.get("kind", "regression")]
+    return Stage1(network.from_checkpoint(checkpoint).to(device), checkpoint["input_size"],
                   checkpoint["split"], _fingerprint("", checkpoint))
 
 

