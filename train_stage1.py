@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from backbones import load_backbone
-from deeppose.augment import mirror_joints, random_colour, random_windows
-from deeppose.crops import box_windows, image_buffer, reduction_for, sample_windows, to_window
+from deeppose.augment import cut_out, half_bodies, mirror_joints, random_colour, random_windows
+from deeppose.crops import box_squares, box_windows, image_buffer, reduction_for, sample_windows, to_window
 from deeppose.distributed import distributed, process_group
 from deeppose.drawing import training_curves
 from deeppose.errors import UserError, run
@@ -87,6 +87,8 @@ ROTATION = 30.0                  # largest random turn either way, degrees
 SCALE = (0.8, 1.25)              # least and largest random window side, in boxes
 SHIFT = 0.1                      # largest random shift along x and y, in boxes
 FLIP = 0.5                       # probability of mirroring, left and right exchanged
+HALF_BODY = 0.0                  # probability of looking at the upper or the lower half of the person alone
+CUT_OUT = 0.0                    # probability of a grey rectangle somewhere in the window
 COLOUR = 0.2                     # strength of random brightness, contrast and tint; 0 = none
 
 COLLAPSE_EPOCH = 5               # from this epoch on, warn if predictions hardly spread; 0 = never
@@ -195,12 +197,18 @@ def batches(persons, chosen, generator, settings):
     reduction = reduction_for(persons.box_side, settings.input_size)
     mirror = torch.tensor(persons.skeleton.mirror, device=persons.device)
     buffer = image_buffer(max(map(len, chosen)), settings.input_size, persons.device)
+    halves = torch.tensor(persons.skeleton.halves, device=persons.device)
     for rows, (crops, places) in zip(chosen, persons.crop_batches(chosen), strict=True):
-        windows, flipped = random_windows(len(rows), persons.crop_size, persons.context, generator, settings.rotation,
-                                          settings.scale, settings.shift, settings.flip)
-        joints_px = mirror_joints(persons.joints_px[rows], flipped, mirror)
+        truth_px = persons.joints_px[rows]
+        squares = box_squares(len(rows), persons.crop_size, persons.context, persons.device)
+        if settings.half_body:
+            squares = half_bodies(*squares, truth_px, halves, generator, settings.half_body)
+        windows, flipped = random_windows(*squares, generator, settings.rotation, settings.scale, settings.shift,
+                                          settings.flip)
+        joints_px = mirror_joints(truth_px, flipped, mirror)
         colour = random_colour(len(rows), generator, settings.colour)
         images = sample_windows(crops, places, windows, settings.input_size, reduction, colour, buffer)
+        images = cut_out(images, generator, settings.cut_out)
         yield images, to_window(joints_px, windows)
 
 

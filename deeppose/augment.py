@@ -2,6 +2,8 @@
 
 Randomness comes from the torch.Generator passed in, which lives on the device of the batch.
 """
+import math
+
 import torch
 
 from .crops import make_windows
@@ -12,21 +14,42 @@ def uniform(count, low, high, generator):
     return torch.rand(count, device=generator.device, generator=generator) * (high - low) + low
 
 
-def random_windows(count, crop_size, context, generator, rotation=0.0, scale=(1.0, 1.0), shift=0.0, flip=0.0):
-    """Windows that differ from the box by a random turn, scale, shift and mirroring.
+def half_bodies(centres, sides, joints_px, halves, generator, probability, margin=1.5, least=0.4):
+    """Squares round the upper or the lower half of some persons, in place of those given (Wang et al., 2018).
 
-    rotation  largest turn either way, degrees
-    scale     least and largest side, in box sides; drawn evenly in its logarithm
-    shift     largest move along x and y, in box sides
-    flip      probability of mirroring
-    Returns   windows (count, 2, 3) and flipped (count,) bool
+    centres, sides  (B, 2), (B,) crop pixels
+    joints_px       (B, J, 2), NaN = not annotated
+    halves          (2, J) bool, the joints of either half
+    margin          side of the new square, in the longer side of the half's joint bounding box
+    least           side at least, in the given side
+    Returns         centres, sides; as given where fewer than three of the half's joints are annotated
     """
-    box = crop_size / context
-    low, high = torch.tensor(scale).log().tolist()
-    sides = box * uniform(count, low, high, generator).exp()
-    centres = (crop_size - 1) / 2 + box * uniform((count, 2), -shift, shift, generator)
+    count = len(sides)
+    mine = halves[(uniform(count, 0, 1, generator) < 0.5).long()] & ~joints_px.isnan().any(-1)  # (B, J)
+    low = joints_px.where(mine[..., None], torch.inf).amin(1)
+    high = joints_px.where(mine[..., None], -torch.inf).amax(1)
+    chosen = (uniform(count, 0, 1, generator) < probability) & (mine.sum(1) >= 3)
+    span = torch.maximum(margin * (high - low).amax(1), least * sides)
+    return torch.where(chosen[:, None], (low + high) / 2, centres), torch.where(chosen, span, sides)
+
+
+def random_windows(centres, sides, generator, rotation=0.0, scale=(1.0, 1.0), shift=0.0, flip=0.0):
+    """Windows that differ from squares by a random turn, scale, shift and mirroring.
+
+    centres   (B, 2) and
+    sides     (B,) of the squares, crop pixels
+    rotation  largest turn either way, degrees
+    scale     least and largest side, in the square's; drawn evenly in its logarithm
+    shift     largest move along x and y, in the square's sides
+    flip      probability of mirroring
+    Returns   windows (B, 2, 3) and flipped (B,) bool
+    """
+    count = len(sides)
+    low, high = (math.log(factor) for factor in scale)
+    varied = sides * uniform(count, low, high, generator).exp()
+    centres = centres + sides[:, None] * uniform((count, 2), -shift, shift, generator)
     flipped = uniform(count, 0, 1, generator) < flip
-    return make_windows(centres, sides, uniform(count, -rotation, rotation, generator), flipped), flipped
+    return make_windows(centres, varied, uniform(count, -rotation, rotation, generator), flipped), flipped
 
 
 def mirror_joints(joints, flipped, mirror):
@@ -49,3 +72,22 @@ def random_colour(count, generator, strength):
     gains = uniform((count, 1, 1, 1), 1 - strength, 1 + strength, generator) \
         * uniform((count, 3, 1, 1), 1 - strength / 2, 1 + strength / 2, generator)
     return gains, uniform((count, 3, 1, 1), -strength, strength, generator)
+
+
+def cut_out(images, generator, probability, sides=(0.1, 0.4)):
+    """Grey out a rectangle of some images, as something in front of the person would (DeVries & Taylor, 2017).
+
+    images  (B, 3, H, W) normalised, changed in place
+    sides   least and largest of the rectangle, in the image's
+    Returns images
+    """
+    if not probability:
+        return images
+    count, device = len(images), images.device
+    inside = [uniform(count, 0, 1, generator) < probability]
+    for axis in (2, 3):
+        ticks = (torch.arange(images.shape[axis], device=device) + 0.5) / images.shape[axis]
+        away = (ticks - uniform((count, 1), 0, 1, generator)).abs() < uniform((count, 1), *sides, generator) / 2
+        inside.append(away)  # (B, H), (B, W)
+    covered = inside[0][:, None, None] & inside[1][:, :, None] & inside[2][:, None, :]
+    return images.masked_fill_(covered[:, None], 0.0)

@@ -35,8 +35,13 @@ def make_windows(centres, sides, degrees=None, flipped=None):
 
 def box_windows(count, crop_size, context, device=None):
     """The windows that a network sees at test: each crop's box, upright. Returns (count, 2, 3)."""
-    centres = torch.full((count, 2), (crop_size - 1) / 2, device=device)
-    return make_windows(centres, torch.full((count,), crop_size / context, device=device))
+    return make_windows(*box_squares(count, crop_size, context, device))
+
+
+def box_squares(count, crop_size, context, device=None):
+    """The boxes of stored crops: centres (count, 2) and sides (count,), crop pixels."""
+    return (torch.full((count, 2), (crop_size - 1) / 2, device=device),
+            torch.full((count,), crop_size / context, device=device))
 
 
 def to_crop(joints_window, windows):

@@ -27,6 +27,12 @@ class Skeleton:
         return self.joints.index(name)
 
     @property
+    def halves(self):
+        """Which joints belong to the upper and which to the lower half of the body, (2, J) bool."""
+        lower = tuple(name.endswith(("ankle", "knee", "hip")) for name in self.joints)
+        return tuple(not it for it in lower), lower
+
+    @property
     def diameter_indices(self):
         return tuple(map(self.joints.index, self.diameter))
 

@@ -3,8 +3,18 @@
 import pytest
 import torch
 
-from deeppose.augment import mirror_joints, random_colour, random_windows
-from deeppose.crops import MEAN, STD, box_windows, make_windows, reduction_for, sample_windows, to_crop, to_window
+from deeppose.augment import cut_out, half_bodies, mirror_joints, random_colour, random_windows
+from deeppose.crops import (
+    MEAN,
+    STD,
+    box_squares,
+    box_windows,
+    make_windows,
+    reduction_for,
+    sample_windows,
+    to_crop,
+    to_window,
+)
 from deeppose.skeletons import LSP
 
 STRONG = {"rotation": 180.0, "scale": (0.6, 1.5), "shift": 0.2, "flip": 0.5}
@@ -25,7 +35,7 @@ def see(crops, windows, *more):
 def test_blob_travels_with_its_label_through_a_thousand_random_maps():
     generator = torch.Generator().manual_seed(0)
     count, crop, out = 1000, 96, 64
-    windows, flipped = random_windows(count, crop, 1.5, generator, **STRONG)
+    windows, flipped = random_windows(*box_squares(count, crop, 1.5), generator, **STRONG)
     assert 400 < flipped.sum() < 600
     inside = to_crop(torch.rand(count, 1, 2, generator=generator) * 0.4 - 0.2, windows)[:, 0]  # crop pixels
     keep = ((inside > 15) & (inside < crop - 16)).all(1)
@@ -46,7 +56,7 @@ def test_blob_travels_with_its_label_through_a_thousand_random_maps():
 
 def test_maps_and_inverses_cancel():
     generator = torch.Generator().manual_seed(1)
-    windows, _ = random_windows(200, 96, 1.5, generator, **STRONG)
+    windows, _ = random_windows(*box_squares(200, 96, 1.5), generator, **STRONG)
     joints = torch.rand(200, 14, 2, generator=generator) * 96
     joints[3, 5] = torch.nan
     back = to_crop(to_window(joints, windows), windows)
@@ -98,7 +108,7 @@ def test_reduction_averages_what_a_single_sample_would_miss():
 
 def test_random_windows_keep_to_their_limits_and_each_knob_matters():
     def draw(**knobs):
-        return random_windows(500, 96, 1.5, torch.Generator().manual_seed(3), **knobs)
+        return random_windows(*box_squares(500, 96, 1.5), torch.Generator().manual_seed(3), **knobs)
 
     plain, flipped = draw()
     assert torch.allclose(plain, box_windows(500, 96, 1.5), atol=1e-4) and not flipped.any()
@@ -112,6 +122,32 @@ def test_random_windows_keep_to_their_limits_and_each_knob_matters():
     assert 38 < angles.abs().max() <= 40.001
     assert draw(flip=1.0)[1].all()
     assert torch.linalg.det(draw(flip=1.0)[0][:, :, :2]).max() < 0
+
+
+def test_half_bodies_look_at_the_joints_of_one_half():
+    joints = torch.full((400, 14, 2), torch.nan)
+    joints[:, 0], joints[:, 1], joints[:, 2] = torch.tensor([[10.0, 80], [20, 60], [30, 40]])  # a right leg
+    joints[:, 6], joints[:, 7] = torch.tensor([[50.0, 20], [52, 22]])  # too little of an upper half
+    halves, squares = torch.tensor(LSP.halves), box_squares(400, 96, 1.5)
+    assert halves.sum(1).tolist() == [8, 6]
+    centres, sides = half_bodies(*squares, joints, halves, torch.Generator().manual_seed(0), 0.5)
+    moved = (centres != squares[0]).any(1)
+    assert 60 < moved.sum() < 140  # half of those that look at the legs
+    assert torch.allclose(centres[moved], torch.tensor([20.0, 60.0])) and (sides[moved] == 60).all()
+    assert torch.equal(sides[~moved], squares[1][~moved])
+    assert torch.equal(half_bodies(*squares, joints, halves, torch.Generator(), 0.0)[0], squares[0])
+
+
+def test_cut_out_greys_a_rectangle():
+    images = torch.ones(300, 3, 20, 20)
+    covered = cut_out(images.clone(), torch.Generator().manual_seed(0), 0.5, sides=(0.5, 0.5)) == 0
+    assert 120 < covered.any(3).any(2).any(1).sum() < 180
+    full = covered[:, 0].sum((1, 2)).max()
+    assert 81 <= full <= 121  # half of either side
+    for image in covered[:, 0]:
+        rows, columns = image.any(1).sum(), image.any(0).sum()
+        assert image.sum() == rows * columns  # a rectangle
+    assert torch.equal(cut_out(images, torch.Generator(), 0.0), images)
 
 
 @pytest.mark.parametrize("side", [20.0, 200.0])  # within the crop, and beyond its edges

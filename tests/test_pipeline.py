@@ -249,6 +249,7 @@ def test_the_flip_test_changes_predictions_and_follows_to_step_6(copy):
 
 @pytest.mark.parametrize("flags", [
     ["--rotation", "0"], ["--scale", "1", "1"], ["--shift", "0"], ["--flip", "0"], ["--colour", "0"],
+    ["--half-body", "1"], ["--cut-out", "1"],
     ["--dropout", "0"], ["--loss", "smooth_l1"], ["--optimiser", "sgd"], ["--optimiser", "adagrad"],
     ["--learning-rate", "2e-3"], ["--weight-decay", "0.1"], ["--warmup-epochs", "1"], ["--schedule", "cosine"],
     ["--schedule", "step", "--step-epochs", "0.5"], ["--clip", "0.001"], ["--average-decay", "0.9"],
