@@ -11,6 +11,7 @@ import torch
 
 from deeppose.crops import box_windows, to_window
 from deeppose.errors import run
+from deeppose.losses import masked_loss
 from deeppose.persons import load_persons
 from deeppose.settings import next_command, parse_settings
 from deeppose.testing import mean_pose, write_test_run
@@ -39,7 +40,8 @@ def main(argv=None):
     pose = poses.cpu().numpy()  # waits for a GPU
     seconds = watch.seconds
     windows = box_windows(len(rows), persons.crop_size, persons.context, device)
-    loss = stage1.network.loss(to_window(poses, windows), to_window(persons.joints_px, windows)).item()
+    predicted, truth = to_window(poses, windows), to_window(persons.joints_px, windows)
+    loss = masked_loss(predicted, truth, stage1.network.loss_name).item()
 
     predicted = {"mean pose": mean_pose(settings.data_dir, len(rows)), "stage 1": pose}
     write_test_run(settings.run_dir, 1, predicted, persons, settings, seconds, loss=loss)

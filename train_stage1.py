@@ -21,6 +21,7 @@ from deeppose.distributed import distributed, process_group
 from deeppose.drawing import training_curves
 from deeppose.errors import UserError, run
 from deeppose.inference import predict_joints
+from deeppose.losses import masked_loss
 from deeppose.metrics import diameters, joint_hits, limb_hits, overall_mean
 from deeppose.persons import load_persons
 from deeppose.reports import provenance
@@ -213,13 +214,13 @@ def batches(persons, chosen, generator, settings):
 
 
 def evaluate(model, persons, rows, input_size, batch_size, group):
-    """Validation loss, PDJ@0.2 and strict 8-limb PCP in percent, also apart for each data set; and the spread of the
-    predictions in the truth's (standard deviation over persons, mean over coordinates). Each process predicts its share
-    of the persons, and all score the whole."""
+    """Validation loss of the coordinates, PDJ@0.2 and strict 8-limb PCP in percent, also apart for each data set; and the
+    spread of the predictions in the truth's (standard deviation over persons, mean over coordinates). Each process
+    predicts its share of the persons, and all score the whole."""
     predicted_px = group.gathered(predict_joints(model, persons, group.share(rows), input_size, batch_size))
     truth_px = persons.joints_px[rows]
     windows = box_windows(len(rows), persons.crop_size, persons.context, rows.device)
-    loss = model.loss(to_window(predicted_px, windows), to_window(truth_px, windows)).item()
+    loss = masked_loss(to_window(predicted_px, windows), to_window(truth_px, windows), model.loss_name).item()
     predicted, truth = predicted_px.cpu().numpy(), truth_px.cpu().numpy()
     hits = joint_hits(predicted, truth, diameters(truth, persons.skeleton), 0.2)
     limbs = limb_hits(predicted, truth, persons.skeleton)
