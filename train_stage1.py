@@ -214,8 +214,8 @@ def batches(persons, chosen, generator, settings):
 
 
 def evaluate(model, persons, rows, input_size, batch_size, group):
-    """Validation loss of the coordinates, PDJ@0.2 and strict 8-limb PCP in percent, also apart for each data set; and the
-    spread of the predictions in the truth's (standard deviation over persons, mean over coordinates). Each process
+    """Validation loss of the coordinates, PDJ@0.2 and strict 8-limb PCP in percent, also apart for each data set; and
+    the spread of the predictions in the truth's (standard deviation over persons, mean over coordinates). Each process
     predicts its share of the persons, and all score the whole."""
     predicted_px = group.gathered(predict_joints(model, persons, group.share(rows), input_size, batch_size))
     truth_px = persons.joints_px[rows]
