@@ -282,8 +282,8 @@ def first_pose(folder, stage1, networks, settings):
     for name, network in zip(LSP.joints, networks, strict=True):
         save_checkpoint(cascade_path(folder / "checkpoints", 2, name), {
             "network": network.arguments, "weights": {k: v.half() for k, v in network.state_dict().items()},
-            "dataset": "lsp", "sigma": 1.5, "smallest_diameter": 0.1, "flip_test": False, "refines": ""})
-    program = ("import sys, contextlib, torch; from deeppose.persons import load_persons; "
+            "dataset": "lsp", "sigma": settings.sigma, "smallest_diameter": 0.1, "flip_test": False, "refines": ""})
+    program = ("import sys, torch; from deeppose.persons import load_persons; "
                "from trained_stages import load_stages, run_stages; folder, device = sys.argv[1], "
                "torch.device(sys.argv[2]); persons = load_persons(folder + '/data', 'train', device, 'streamed'); "
                "stages = load_stages(folder + '/checkpoints', persons.skeleton, 'lsp', device); "

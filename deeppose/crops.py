@@ -70,8 +70,9 @@ def sample_windows(crops, rows, windows, size, reduction=1, colour=None, out=Non
     """
     images = image_buffer(len(rows), size, crops.device) if out is None else out[:len(rows)]
     mean, deviation = _mean_and_deviation(crops.device)
-    gains, offsets = colour or (torch.ones(len(rows), 1, 1, 1, device=crops.device),) * 2
-    gains, offsets = gains / deviation, offsets if colour else 0 * offsets
+    if colour is None:
+        colour = windows.new_ones(len(rows), 1, 1, 1), windows.new_zeros(len(rows), 1, 1, 1)
+    gains, offsets = colour[0] / deviation, colour[1]
     chunk = max(1, len(rows))
     if crops.device.type == "cpu" and len(rows):
         largest = max(size, min(int(windows[:, :, :2].abs().sum(2).max()), crops.shape[1]))  # side seen of a crop
