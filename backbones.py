@@ -8,29 +8,71 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from deeppose.errors import UserError
-from efficientnet_lite import imagenet_file, load_weights
+from efficientnet_lite import EfficientNetLite0, imagenet_file, load_weights
 
 LITE = "efficientnet_lite0"
 
 
 class Stage1Network(nn.Module):
-    """What stage 1's networks share: made from a checkpoint, and BatchNorm that can be left as it is."""
-    frozen = False
+    """What stage 1's networks share: a backbone with its features, parts of it frozen, making from a checkpoint.
 
-    def freeze_batchnorm(self, frozen):
-        """Leave BatchNorm's statistics and weights as they are, in training too."""
-        self.frozen = frozen
-        for norm in self._batchnorms():
-            norm.requires_grad_(not frozen)
+    backbone  a torchvision ResNet by name, or efficientnet_lite0; randomly initialised (see `load_backbone`)
+    """
+
+    def __init__(self, backbone):
+        super().__init__()
+        if backbone != LITE and backbone not in resnets():
+            raise UserError(f"no backbone named {backbone!r}; there are: {LITE}, {', '.join(resnets())}")
+        if backbone == LITE:
+            self.backbone = EfficientNetLite0()
+            self.widths = self.backbone.channels
+        else:
+            self.backbone = torchvision.models.get_model(backbone, weights=None)
+            width = self.backbone.fc.in_features
+            self.widths = (width // 4, width // 2, width)
+            self.backbone.fc = nn.Identity()
+        self.frozen_stages, self.frozen_batchnorm = 0, False
+
+    def features(self, images):
+        """images (B, 3, H, W) normalised, -> features at strides 8, 16 and 32, sides rounded up."""
+        net = self.backbone
+        if isinstance(net, EfficientNetLite0):
+            return net(images)
+        x = net.layer1(net.maxpool(net.relu(net.bn1(net.conv1(images)))))
+        return [x := layer(x) for layer in (net.layer2, net.layer3, net.layer4)]
+
+    def freeze(self, stages=0, batchnorm=False):
+        """Leave parts as they are, in training too.
+
+        stages     leading parts of the backbone, the stem being the first; 0 = none
+        batchnorm  BatchNorm everywhere: its statistics and its weights
+        Raises     UserError where the backbone has no so many parts
+        """
+        parts = self._parts()
+        if stages > len(parts):
+            raise UserError(f"{self.arguments['backbone']} has {len(parts)} stages with its stem; {stages} can't be "
+                            "frozen")
+        self.frozen_stages, self.frozen_batchnorm = stages, batchnorm
+        for module in self._frozen():
+            module.requires_grad_(False)
 
     def train(self, mode=True):
         super().train(mode)
-        for norm in self._batchnorms() if self.frozen else ():
-            norm.eval()
+        for module in self._frozen():
+            module.eval()
         return self
 
-    def _batchnorms(self):
-        return [module for module in self.modules() if isinstance(module, _BatchNorm)]
+    def _frozen(self):
+        norms = (module for module in self.modules() if isinstance(module, _BatchNorm))
+        return [*(module for part in self._parts()[:self.frozen_stages] for module in part),
+                *(norms if self.frozen_batchnorm else ())]
+
+    def _parts(self):
+        """The backbone's modules, stem first, in the order in which they see an image."""
+        net = self.backbone
+        if isinstance(net, EfficientNetLite0):
+            return [[net.stem], *([stage] for stage in net.stages)]
+        return [[net.conv1, net.bn1], [net.layer1], [net.layer2], [net.layer3], [net.layer4]]
 
     @classmethod
     def from_checkpoint(cls, checkpoint):

@@ -1,14 +1,11 @@
 """Stage 1 by integral regression: heatmaps whose centre of mass is the joint (Sun et al., ECCV 2018)."""
 import torch
 import torch.nn.functional as F
-import torchvision
 from torch import nn
 
-from backbones import LITE, Stage1Network, resnets
+from backbones import LITE, Stage1Network
 from deeppose.distributed import mean_over_processes
-from deeppose.errors import UserError
 from deeppose.losses import masked_loss
-from efficientnet_lite import EfficientNetLite0
 
 
 class IntegralNet(Stage1Network):
@@ -20,30 +17,17 @@ class IntegralNet(Stage1Network):
     heatmap_weight  of the heatmaps' cross-entropy beside it; 0 = none
     heatmap_sigma   of the Gaussian that a heatmap should be, heatmap pixels
     channels        of the head
-    freeze_batchnorm  leave BatchNorm's statistics and weights as they are, in training too
     """
 
-    def __init__(self, backbone=LITE, joints=14, loss="smooth_l1", heatmap_weight=0.1, heatmap_sigma=1.5, channels=128,
-                 freeze_batchnorm=False):
-        super().__init__()
-        if backbone != LITE and backbone not in resnets():
-            raise UserError(f"no backbone named {backbone!r}; there are: {LITE}, {', '.join(resnets())}")
+    def __init__(self, backbone=LITE, joints=14, loss="smooth_l1", heatmap_weight=0.1, heatmap_sigma=1.5, channels=128):
+        super().__init__(backbone)
         self.arguments = {"backbone": backbone, "joints": joints, "loss": loss, "heatmap_weight": heatmap_weight,
                           "heatmap_sigma": heatmap_sigma, "channels": channels}
         self.loss_name, self.heatmap_weight, self.heatmap_sigma = loss, heatmap_weight, heatmap_sigma
-        if backbone == LITE:
-            self.backbone = EfficientNetLite0()
-            widths = self.backbone.channels
-        else:
-            self.backbone = torchvision.models.get_model(backbone, weights=None)
-            width = self.backbone.fc.in_features
-            widths = (width // 4, width // 2, width)
-            self.backbone.fc = nn.Identity()
         self.lateral = nn.ModuleList(nn.Sequential(nn.Conv2d(width, channels, 1, bias=False), nn.BatchNorm2d(channels))
-                                     for width in widths)
-        self.merge = nn.ModuleList(separable(channels) for _ in widths)
+                                     for width in self.widths)
+        self.merge = nn.ModuleList(separable(channels) for _ in self.widths)
         self.heatmaps = nn.Sequential(nn.Conv2d(channels, joints * 4, 1), nn.PixelShuffle(2))
-        self.freeze_batchnorm(freeze_batchnorm)
 
     def forward(self, images):
         """images (B, 3, S, S) normalised, S a multiple of 32 -> heatmaps (B, J, S / 4, S / 4), unnormalised."""
@@ -53,14 +37,6 @@ class IntegralNet(Stage1Network):
                 x = F.interpolate(x, scale_factor=2, mode="nearest")
             x = merge(F.relu(lateral(features) + x))
         return self.heatmaps(x).float()
-
-    def features(self, images):
-        """At strides 8, 16 and 32."""
-        net = self.backbone
-        if isinstance(net, EfficientNetLite0):
-            return net(images)
-        x = net.layer1(net.maxpool(net.relu(net.bn1(net.conv1(images)))))
-        return [x := layer(x) for layer in (net.layer2, net.layer3, net.layer4)]
 
     def joints(self, output):
         """heatmaps (B, J, h, w) -> joints in the window's frame (B, J, 2), confidence (B, J): the largest share of a

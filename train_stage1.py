@@ -57,7 +57,7 @@ IMAGES = "auto"                  # auto | resident | streamed: on the device who
 RESUME = False                   # go on from checkpoints/stage1_last.pt
 
 NETWORK = "regression"           # regression | integral: coordinates from pooled features, or heatmaps' centres of mass
-BACKBONE = "resnet34"            # any ResNet of torchvision by name; integral: also efficientnet_lite0
+BACKBONE = "resnet34"            # any ResNet of torchvision by name, or efficientnet_lite0
 WEIGHTS = "imagenet"             # initial weights: imagenet (downloaded, or from a package), none, or a file
 INPUT_SIZE = 224                 # side of the network's square input, pixels
 DROPOUT = 0.6                    # regression: share of pooled features dropped while training
@@ -79,6 +79,8 @@ AVERAGE_DECAY = 0.0              # decay per step of the weights' moving average
 CLIP: float | None = None        # largest gradient norm; none = unlimited
 MIXED_PRECISION = True           # bfloat16 on CUDA; elsewhere always float32
 CHANNELS_LAST = False            # memory layout of the network; always on CUDA; on a CPU it pays from 96 px on
+COMPILE = False                  # torch.compile: some minutes at first, faster steps after; a CPU needs a C++ compiler
+FROZEN_STAGES = 0                # leading parts of the backbone left as loaded, the stem being the first; 0 = none
 FREEZE_BATCHNORM = False         # leave BatchNorm as loaded: its statistics and its weights
 SYNC_BATCHNORM = True            # several GPUs: BatchNorm over the whole batch, not each GPU's share
 PATIENCE = 0                     # stop after so many epochs without a better score; 0 = never
@@ -114,11 +116,14 @@ def train(settings, group):
 
     torch.manual_seed(settings.seed)
     network = new_network(settings, len(persons.skeleton.joints))
+    network.freeze(settings.frozen_stages, settings.freeze_batchnorm)
     if not settings.resume:
         load_backbone(network, settings.weights)
     channels_last = settings.channels_last or device.type == "cuda"
     network.to(device, memory_format=torch.channels_last if channels_last else torch.contiguous_format)
     model = distributed(network, group, settings.sync_batchnorm and not settings.freeze_batchnorm)
+    if settings.compile:
+        model = torch.compile(model, dynamic=False)
     optimiser = make_optimiser(settings.optimiser, network.parameters(), settings.learning_rate, settings.weight_decay,
                                settings.momentum, settings.initial_accumulator)
     average = moving_average(network, settings.average_decay)
@@ -147,8 +152,8 @@ def train(settings, group):
             watch = Stopwatch()
             order, generator = epoch_generators(device, epoch, settings.seed, rank=group.rank)
             chosen = [group.share(batch) for batch in index_batches(rows["train"], settings.batch_size, order)]
-            loss, seen = train_one_epoch(model, batches(persons, chosen, generator, settings), len(chosen), optimiser,
-                                         rate, epoch, average, settings.clip, settings.mixed_precision)
+            loss, seen = train_one_epoch(model, network, batches(persons, chosen, generator, settings), len(chosen),
+                                         optimiser, rate, epoch, average, settings.clip, settings.mixed_precision)
             seconds = watch.seconds
             kept = average.module if average else network
             scores, spread = evaluate(kept, persons, rows["validation"], settings.input_size, settings.batch_size,
@@ -186,11 +191,10 @@ def train(settings, group):
 
 def new_network(settings, joints):
     if settings.network == "regression":
-        return ResNetRegressor(settings.backbone, joints, settings.dropout, settings.loss, settings.freeze_batchnorm)
+        return ResNetRegressor(settings.backbone, joints, settings.dropout, settings.loss)
     if settings.input_size % 32:
         raise UserError(f"--input-size {settings.input_size}: --network integral needs a multiple of 32")
-    return IntegralNet(settings.backbone, joints, settings.loss, settings.heatmap_weight,
-                       freeze_batchnorm=settings.freeze_batchnorm)
+    return IntegralNet(settings.backbone, joints, settings.loss, settings.heatmap_weight)
 
 
 def batches(persons, chosen, generator, settings):
@@ -245,8 +249,8 @@ def finished(model, settings, persons, history):
 def stop_if_other_network(old, settings, path):
     """Resuming with another network or optimiser can't work; with other settings it is said."""
     new = plain_settings(settings)
-    fixed = ("network", "backbone", "freeze_batchnorm", "input_size", "loss", "dropout", "optimiser", "average_decay",
-             "seed", "batch_size")
+    fixed = ("network", "backbone", "frozen_stages", "freeze_batchnorm", "input_size", "loss", "dropout", "optimiser",
+             "average_decay", "seed", "batch_size")
     if changed := changed_settings(old, {name: new[name] for name in fixed}):
         raise UserError(f"{path} was trained with other settings ({changed}); use the same or train without --resume")
     places = ("resume", "data_dir", "checkpoint_dir", "run_dir", "device", "images")

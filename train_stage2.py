@@ -196,7 +196,7 @@ def train_joint(name, data, settings):
             chosen = [batch for _ in range(settings.crops_per_image)
                       for batch in index_batches(pairs, settings.batch_size, order)]
             outside = torch.zeros((), device=device)
-            loss, seen = train_one_epoch(model, batches(data, chosen, outside, generator, settings), len(chosen),
+            loss, seen = train_one_epoch(model, model, batches(data, chosen, outside, generator, settings), len(chosen),
                                          optimiser, rate, epoch, average, settings.clip, settings.mixed_precision)
             seconds = watch.seconds
             kept = average.module if average else model

@@ -215,7 +215,7 @@ def measure_step(network, batches, prepare, target, side, optimiser, rate, setti
 
     def pipeline():
         loader, number = batches()
-        return train_one_epoch(network, loader, number, steps[0], lambda epoch: 1e-4, 0, mixed=True)[1]
+        return train_one_epoch(network, network, loader, number, steps[0], lambda epoch: 1e-4, 0, mixed=True)[1]
 
     count = math.ceil(settings.persons / len(target))
     with PeakMemory() as memory:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
@@ -92,10 +91,12 @@ def moving_average(model, decay):
     return AveragedModel(model, multi_avg_fn=update, use_buffers=True) if decay else None
 
 
-def train_one_epoch(model, batches, count, optimiser, learning_rate, epoch, average=None, clip=None, mixed=False):
+def train_one_epoch(model, network, batches, count, optimiser, learning_rate, epoch, average=None, clip=None,
+                    mixed=False):
     """One pass over `batches`, during which nothing is read from a GPU.
 
-    model          network with a `loss`, or DistributedDataParallel round one
+    model          the network as it is trained: itself, or compiled or distributed
+    network        the network itself, with a `loss`
     batches        iterable of (images, target) on the model's device
     count          number of batches
     learning_rate  function: fractional epoch -> step size
@@ -107,7 +108,6 @@ def train_one_epoch(model, batches, count, optimiser, learning_rate, epoch, aver
                    the epoch's end
     """
     model.train()
-    network = model.module if isinstance(model, DistributedDataParallel) else model
     device = next(model.parameters()).device
     mixed = mixed and device.type == "cuda"
     losses, sizes = [], []

@@ -74,7 +74,7 @@ def test_cascade_width_and_size_change_the_network_and_an_untrained_one_moves_no
 def test_torchvisions_resnets_are_offered_and_others_refused():
     assert {"resnet18", "resnet34", "resnet50"} <= set(resnets())
     assert "vgg16" not in resnets()
-    with pytest.raises(UserError, match="no ResNet named 'resnet19'.*resnet18"):
+    with pytest.raises(UserError, match="no backbone named 'resnet19'.*resnet18"):
         ResNetRegressor("resnet19")
 
 
@@ -82,10 +82,10 @@ def test_initial_weights_from_a_file(tmp_path):
     source = torchvision.models.resnet18(weights=None)
     torch.save(source.state_dict(), tmp_path / "resnet18.pth")
     model = ResNetRegressor("resnet18")
-    head = model.backbone.fc[1].weight.clone()
+    head = model.head[-1].weight.clone()
     load_backbone(model, str(tmp_path / "resnet18.pth"))
     assert torch.equal(model.backbone.layer4[1].conv2.weight, source.layer4[1].conv2.weight)
-    assert torch.equal(model.backbone.fc[1].weight, head)
+    assert torch.equal(model.head[-1].weight, head)
     with pytest.raises(UserError, match="does not fit resnet34"):
         load_backbone(ResNetRegressor("resnet34"), str(tmp_path / "resnet18.pth"))
     with pytest.raises(UserError, match="not found"):
@@ -176,10 +176,25 @@ def test_lite0s_weights_come_from_its_package_or_a_file(tmp_path, monkeypatch):
         load_backbone(network, "imagenet")
 
 
-def test_frozen_batchnorm_stays_as_it_is():
-    for network in (ResNetRegressor("resnet18", freeze_batchnorm=True), IntegralNet(freeze_batchnorm=True)):
-        before = {name: value.clone() for name, value in network.state_dict().items() if "running" in name}
-        network.train()(torch.randn(2, 3, 32, 32)).sum().backward()
-        assert before and all(torch.equal(value, network.state_dict()[name]) for name, value in before.items())
-        norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
-        assert all(norm.weight.grad is None for norm in norms)
+@pytest.mark.parametrize("network", [ResNetRegressor("resnet18"), IntegralNet()], ids=["resnet18", "lite0"])
+def test_what_is_frozen_stays_as_it_is_and_the_rest_learns(network):
+    def changed():
+        before = {name: value.clone() for name, value in network.state_dict().items()}
+        optimiser = torch.optim.SGD(network.parameters(), 1.0)
+        network.train()(torch.randn(2, 3, 64, 64)).square().sum().backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        return {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+
+    network.freeze(stages=2)
+    first = ("backbone.conv1", "backbone.bn1", "backbone.layer1", "backbone.stem", "backbone.stages.0")
+    moved = changed()
+    assert not [name for name in moved if name.startswith(first)]
+    assert [name for name in moved if name.startswith(("backbone.layer2", "backbone.stages.1"))]
+    assert any("running_mean" in name for name in moved)
+    network.freeze(stages=2, batchnorm=True)
+    moved = changed()
+    norms = {f"{name}." for name, module in network.named_modules() if isinstance(module, torch.nn.BatchNorm2d)}
+    assert moved and not [name for name in moved if name.startswith(tuple(norms))]
+    with pytest.raises(UserError, match="stages with its stem; 9 can't be frozen"):
+        network.freeze(stages=9)

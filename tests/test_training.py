@@ -51,7 +51,7 @@ class Line(torch.nn.Module):
 
 def epoch(model, batches, rate=0.0):
     optimiser = make_optimiser("sgd", model.parameters(), 1.0)
-    return train_one_epoch(model, batches, len(batches), optimiser, lambda _: rate, 3)
+    return train_one_epoch(model, model, batches, len(batches), optimiser, lambda _: rate, 3)
 
 
 def test_the_epochs_loss_weighs_persons_not_batches():
@@ -70,14 +70,14 @@ def test_clipping_and_averaging_can_be_seen():
     free, clipped = Line(), Line()
     for model, clip in ((free, None), (clipped, 0.5)):
         optimiser = make_optimiser("sgd", model.parameters(), 1.0, momentum=0.0)
-        train_one_epoch(model, batch, 1, optimiser, lambda e: 0.1, 0, clip=clip)
+        train_one_epoch(model, model, batch, 1, optimiser, lambda e: 0.1, 0, clip=clip)
     assert free.weight.item() == pytest.approx(1 - 10) and clipped.weight.item() == pytest.approx(1 - 0.05)
     model = Line()
     average = moving_average(model, 0.9)
     optimiser = make_optimiser("sgd", model.parameters(), 1.0, momentum=0.0)
     expected = None
     for step in range(120):  # the first update copies
-        train_one_epoch(model, batch, 1, optimiser, lambda e: 0.001, 0, average=average)
+        train_one_epoch(model, model, batch, 1, optimiser, lambda e: 0.001, 0, average=average)
         decay = min(0.9, (step + 1) / (step + 10)) if step else 0
         expected = decay * (expected or 0) + (1 - decay) * model.weight.item()
     assert average.module.weight.item() == pytest.approx(expected, rel=1e-4)

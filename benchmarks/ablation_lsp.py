@@ -1,0 +1,163 @@
+"""What each choice in stage 1's recipe is worth: short trainings on LSP + LSPe that differ from one in one setting.
+
+Scored on the validation persons, never on the test set. Each row's gain over the first row, on the same persons, comes
+with the 95% interval of a paired bootstrap; it holds at this scale and for this seed.
+
+Reads   the raw archives in RAW_DIR
+Writes  results/ablation_lsp.json  the rows of this scale, beside those of others; a row that did not run says so
+        WORK_DIR/                  data, and a folder a row; a row that is finished there is not run again
+"""
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import lsp_data  # noqa: E402
+import train_stage1  # noqa: E402
+from deeppose import arrays  # noqa: E402
+from deeppose.errors import UserError, run  # noqa: E402
+from deeppose.metrics import diameters, joint_hits, limb_hits, overall_mean, paired_bootstrap, standard_error  # noqa: E402
+from deeppose.persons import load_persons  # noqa: E402
+from deeppose.reports import provenance  # noqa: E402
+from deeppose.settings import parse_settings  # noqa: E402
+from deeppose.steps import run_steps  # noqa: E402
+from deeppose.training import choose_device, load_checkpoint  # noqa: E402
+from trained_stages import load_stage1  # noqa: E402
+
+RAW_DIR = "data/raw"            # holds lsp_dataset.zip and lspet_dataset.zip
+WORK_DIR = "runs/ablation_lsp"  # data and one folder a row
+RESULT_DIR = "results"          # where ablation_lsp.json goes
+SCALE = "cpu"                   # cpu | gpu: which proxy below
+ROWS: tuple[str, ...] = ()      # run these rows only, by name; () = all of them, in their order
+WEIGHTS = "imagenet"            # EfficientNet-Lite0's: imagenet (from its package) or a file
+SEED = 0                        # of every row
+DEVICE = "auto"                 # auto, cpu, cuda, cuda:1, mps
+
+RECIPE = ("--network integral --backbone efficientnet_lite0 --loss smooth_l1 --optimiser adamw --learning-rate 1e-3 "
+          "--weight-decay 0.05 --schedule cosine --warmup-epochs 0.3 --average-decay 0.998 --rotation 40 "
+          "--scale 0.75 1.33 --colour 0.3").split()
+PROXIES = {"cpu": "--input-size 128 --epochs 3 --batch-size 32 --channels-last --compile".split(),
+           "gpu": "--input-size 224 --epochs 12 --batch-size 64".split()}
+# name -> what differs from RECIPE; the first row is RECIPE itself, the best ideas come next
+CHOICES = {
+    "recipe": [],
+    "heatmap loss x 10": ["--heatmap-weight", 1],
+    "learning rate x 2": ["--learning-rate", 2e-3],
+    "stem and two stages frozen": ["--frozen-stages", 3],
+    "no heatmap loss": ["--heatmap-weight", 0],
+    "direct regression, L1": ["--network", "regression", "--dropout", 0],
+    "direct regression, L2": ["--network", "regression", "--dropout", 0, "--loss", "mse"],
+    "direct regression, residual log-likelihood": ["--network", "regression", "--dropout", 0, "--loss", "rle"],
+    "half body": ["--half-body", 0.3],
+    "cut-out": ["--cut-out", 0.5],
+    "rotation to 60 degrees": ["--rotation", 60],
+    "scale 0.6 to 1.6": ["--scale", 0.6, 1.6],
+    "no moving average": ["--average-decay", 0],
+    "no weight decay": ["--weight-decay", 0],
+    "random initialisation": ["--weights", "none"],
+    "256 px": ["--input-size", 256],
+    "twice as long": ["--epochs", 24],
+}
+
+
+def main(argv=None):
+    settings = parse_settings(globals(), argv)
+    if settings.scale not in PROXIES:
+        raise UserError(f"no scale named {settings.scale!r}; there are: {', '.join(PROXIES)}")
+    if unknown := set(settings.rows) - set(CHOICES):
+        raise UserError(f"no row named {min(unknown)!r}; there are: {', '.join(CHOICES)}")
+    work = Path(settings.work_dir)
+    if not (work / "data/dataset.json").exists():
+        run_steps([(lsp_data, ["--raw-dir", settings.raw_dir])], work, settings.seed, settings.device)
+    persons = load_persons(work / "data", "train", choose_device(settings.device))
+    for name in settings.rows or CHOICES:
+        if not (record := folder(work, settings.scale, name) / "row.json").exists():
+            arrays.save_json(record, measured(name, work, persons, settings))
+    publish(work, persons, settings)
+
+
+def folder(work, scale, name):
+    return Path(work, scale, name.replace(" ", "_").replace(",", ""))
+
+
+def measured(name, work, persons, settings):
+    """Train one row and predict the validation persons with and without the flip test. Returns its facts."""
+    place = folder(work, settings.scale, name)
+    flags = ["--weights", settings.weights, *RECIPE, *PROXIES[settings.scale], *CHOICES[name]]
+    resume = ["--resume"] if (place / "checkpoints/stage1_last.pt").exists() else []
+    run_steps([(train_stage1, ["--data-dir", work / "data", *flags, *resume])], place, settings.seed, settings.device)
+    checkpoint = load_checkpoint(place / "checkpoints/stage1.pt", "python train_stage1.py")
+    stage1 = load_stage1(place / "checkpoints", persons.dataset["dataset"], persons.device)
+    rows = torch.tensor(np.flatnonzero(persons.held_out), device=persons.device)
+    for flip_test in (False, True):
+        pose = stage1.predict(persons, rows, flip_test).cpu().numpy()
+        arrays.save(place / f"runs/validation{'_flip_test' * flip_test}.npy", pose.astype(np.float32), "predictions")
+    history = history_of(place / "checkpoints/stage1_last.pt")
+    return {"command": "python train_stage1.py " + " ".join(map(str, flags)), "best_epoch": len(checkpoint["history"]),
+            "minutes": round(sum(row["seconds"] for row in history) / 60, 1),
+            "images_per_second": history[-1]["images_per_second"],
+            "provenance": {key: checkpoint["provenance"][key] for key in ("commit", "hardware", "threads", "versions",
+                                                                          "date")}}
+
+
+def history_of(path):
+    return load_checkpoint(path, "python train_stage1.py")["history"]
+
+
+def publish(work, persons, settings):
+    """Score every finished row against the first, print the table and write results/ablation_lsp.json."""
+    held = persons.held_out
+    truth, lsp = persons.truth[held], persons.sources[held] == "lsp"
+    spans = diameters(truth, persons.skeleton)
+    eight = [list(persons.skeleton.limbs).index(name) for name in persons.skeleton.paper_limbs]
+    hits = {}
+    for name in CHOICES:
+        place = folder(work, settings.scale, name)
+        if (place / "row.json").exists():
+            for label, end in ((name, ""), (f"{name}, flip test", "_flip_test")):
+                pose = arrays.load(place / f"runs/validation{end}.npy")
+                hits[label] = {"pck@0.2": joint_hits(pose, truth, spans, 0.2),
+                               "pcp_strict@0.5_mean8": limb_hits(pose, truth, persons.skeleton)[:, eight]}
+    first = next(iter(CHOICES))
+    table = {}
+    for label in [*CHOICES, f"{first}, flip test"]:
+        if label not in hits:
+            table[label] = "not measured"
+            continue
+        row = table[label] = {}
+        for metric, own in hits[label].items():
+            row[metric] = {"mean": 100 * overall_mean(own), "standard_error": 100 * standard_error(own),
+                           "mean_lsp": 100 * overall_mean(own[lsp])}
+            if first in hits and label != first:
+                gain, (low, high) = paired_bootstrap(hits[first][metric], own)
+                row[metric] |= {"gain": 100 * gain, "low": 100 * low, "high": 100 * high}
+        if label in CHOICES:
+            row |= arrays.load_json(folder(work, settings.scale, label) / "row.json", "")
+    path = Path(settings.result_dir, "ablation_lsp.json")
+    scales = arrays.load_json(path, "")["scales"] if path.exists() else dict.fromkeys(PROXIES, "not measured")
+    scales[settings.scale] = {"proxy": " ".join(PROXIES[settings.scale]), "persons": int(held.sum()),
+                              "persons_lsp": int(lsp.sum()), "rows": table}
+    seconds = 60 * sum(row.get("minutes", 0) for row in table.values() if isinstance(row, dict))
+    arrays.save_json(path, {"what": "stage 1 on the validation persons of LSP + LSPe, percent; gains over the first "
+                            "row with 95% intervals of a paired bootstrap", "recipe": " ".join(RECIPE),
+                            "scales": scales, **provenance(settings, seconds)})
+    for label, row in table.items():
+        print(f"{label:45} " + (row if isinstance(row, str) else cells(row)))
+    print(f"written: {path}")
+
+
+def cells(row):
+    parts = []
+    for title, metric in (("PCK@0.2", "pck@0.2"), ("strict PCP, 8 limbs", "pcp_strict@0.5_mean8")):
+        own = row[metric]
+        gain = f" {own['gain']:+.1f} ({own['low']:+.1f} to {own['high']:+.1f})" if "gain" in own else ""
+        parts.append(f"{title} {own['mean']:.1f} ± {own['standard_error']:.1f}{gain}")
+    return "; ".join(parts) + (f"; {row['minutes']} min" if "minutes" in row else "")
+
+
+if __name__ == "__main__":
+    run(main)
