@@ -3,6 +3,7 @@ from torch import nn
 
 from backbones import Stage1Network
 from deeppose.losses import masked_loss
+from residual_likelihood import ResidualLikelihood
 
 
 class ResNetRegressor(Stage1Network):
@@ -11,24 +12,30 @@ class ResNetRegressor(Stage1Network):
     backbone  a torchvision ResNet by name: resnet18, resnet34, resnet50, ...; or efficientnet_lite0
     joints    number of joints J
     dropout   share of pooled features dropped, in training only
-    loss      mse | smooth_l1
+    loss      mse | smooth_l1 | rle: the last also gives the errors' deviations, and learns from their likelihood
     """
 
     def __init__(self, backbone="resnet34", joints=14, dropout=0.6, loss="mse"):
         super().__init__(backbone)
         self.arguments = {"backbone": backbone, "joints": joints, "dropout": dropout, "loss": loss}
-        self.loss_name = loss
+        self.likelihood = ResidualLikelihood() if loss == "rle" else None
+        self.loss_name = "smooth_l1" if self.likelihood else loss  # of the coordinates alone
         self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout),
-                                  nn.Linear(self.widths[-1], joints * 2))
+                                  nn.Linear(self.widths[-1], joints * (4 if self.likelihood else 2)))
 
     def forward(self, images):
-        """images (B, 3, H, W) normalised -> joints (B, J, 2) in the window's frame."""
-        return self.head(self.features(images)[-1]).float().unflatten(1, (-1, 2))  # (B, J*2) -> (B, J, 2)
+        """images (B, 3, H, W) normalised -> joints (B, J, 2) in the window's frame; rle: (B, J, 4), before the
+        deviations' sigmoid."""
+        return self.head(self.features(images)[-1]).float().unflatten(1, (self.arguments["joints"], -1))
 
     def loss(self, output, joints_window):
-        """output and joints_window (B, J, 2); NaN joints add nothing. Returns a scalar, 0 if no joint counts."""
+        """output of `forward`, joints_window (B, J, 2); NaN joints add nothing. Returns a scalar, 0 if no joint
+        counts."""
+        if self.likelihood:
+            return self.likelihood.loss(output[..., :2], output[..., 2:].sigmoid(), joints_window)
         return masked_loss(output, joints_window, self.loss_name)
 
     def joints(self, output):
-        """Returns joints (B, J, 2) in the window's frame and their confidence, which a regressor has not: None."""
-        return output, None
+        """Returns joints (B, J, 2) in the window's frame and their confidence (B, J): 1 - the mean deviation, or None
+        where the network gives no deviations."""
+        return output[..., :2], 1 - output[..., 2:].sigmoid().mean(-1) if self.likelihood else None

@@ -62,7 +62,7 @@ WEIGHTS = "imagenet"             # initial weights: imagenet (downloaded, or fro
 INPUT_SIZE = 224                 # side of the network's square input, pixels
 DROPOUT = 0.6                    # regression: share of pooled features dropped while training
 HEATMAP_WEIGHT = 0.1             # integral: weight of the heatmaps' loss beside that of the coordinates; 0 = none
-LOSS = "mse"                     # mse | smooth_l1: what training minimises
+LOSS = "mse"                     # mse | smooth_l1 | rle: what training minimises; rle: residual log-likelihood
 
 EPOCHS = 100                     # passes over the training persons
 BATCH_SIZE = 64                  # persons a step
@@ -194,6 +194,8 @@ def new_network(settings, joints):
         return ResNetRegressor(settings.backbone, joints, settings.dropout, settings.loss)
     if settings.input_size % 32:
         raise UserError(f"--input-size {settings.input_size}: --network integral needs a multiple of 32")
+    if settings.loss == "rle":
+        raise UserError("--loss rle is for --network regression")
     return IntegralNet(settings.backbone, joints, settings.loss, settings.heatmap_weight)
 
 

@@ -66,8 +66,6 @@ CHOICES = {
 
 def main(argv=None):
     settings = parse_settings(globals(), argv)
-    if settings.scale not in PROXIES:
-        raise UserError(f"no scale named {settings.scale!r}; there are: {', '.join(PROXIES)}")
     if unknown := set(settings.rows) - set(CHOICES):
         raise UserError(f"no row named {min(unknown)!r}; there are: {', '.join(CHOICES)}")
     work = Path(settings.work_dir)
@@ -119,7 +117,7 @@ def publish(work, persons, settings):
         place = folder(work, settings.scale, name)
         if (place / "row.json").exists():
             for label, end in ((name, ""), (f"{name}, flip test", "_flip_test")):
-                pose = arrays.load(place / f"runs/validation{end}.npy")
+                pose = arrays.load(place / f"runs/validation{end}.npy", "predictions")
                 hits[label] = {"pck@0.2": joint_hits(pose, truth, spans, 0.2),
                                "pcp_strict@0.5_mean8": limb_hits(pose, truth, persons.skeleton)[:, eight]}
     first = next(iter(CHOICES))

@@ -1,13 +1,11 @@
-"""All six steps on the real LSP and LSPe, as large as two CPU cores train in about an hour and a half.
+"""All six steps on the real LSP and LSPe from random initialisation, as large as two CPU cores train in about an hour
+and a half: direct regression, as in the paper.
 
 Reads   the raw archives in RAW_DIR
-Writes  results/lsp_cpu.json            scores of both stages, settings, seconds of each step, hardware, commit
-        checkpoints/released/stage1.pt  stage 1 in half precision, with its scores
-        WORK_DIR/                       data, checkpoints and runs; a step that is finished there is not run again
+Writes  results/lsp_cpu.json  scores of both stages, settings, seconds of each step, hardware, commit
+        WORK_DIR/             data, checkpoints and runs; a step that is finished there is not run again
 """
-from pathlib import Path
-
-from lsp_run import measure, release
+from lsp_run import measure
 
 from deeppose.errors import run
 from deeppose.settings import parse_settings
@@ -15,7 +13,6 @@ from deeppose.settings import parse_settings
 RAW_DIR = "data/raw"            # holds lsp_dataset.zip and lspet_dataset.zip
 WORK_DIR = "runs/lsp_cpu"       # data, checkpoints and runs of this measurement
 RESULT_DIR = "results"          # where lsp_cpu.json goes
-RELEASE_DIR = "checkpoints/released"  # where the half-precision stage 1 goes
 SEED = 0                        # of every step
 DEVICE = "cpu"                  # auto, cpu, cuda, cuda:1, mps
 
@@ -29,8 +26,7 @@ STAGE2 = ("--crop-size 67 --width 0.5 --loss smooth_l1 --dropout 0 --optimiser a
 
 def main(argv=None):
     settings = parse_settings(globals(), argv)
-    content = measure("lsp_cpu", settings, PREPARE, STAGE1, STAGE2)
-    release(Path(settings.release_dir, "stage1.pt"), settings.work_dir, content["stage 1"])
+    measure("lsp_cpu", settings, PREPARE, STAGE1, STAGE2)
 
 
 if __name__ == "__main__":

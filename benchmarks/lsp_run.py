@@ -24,45 +24,59 @@ from deeppose.steps import run_steps  # noqa: E402
 from deeppose.training import load_checkpoint, save_checkpoint  # noqa: E402
 
 
-def measure(name, settings, prepare, stage1, stage2):
+def measure(name, settings, prepare, stage1, stage2, stages=2, flip_test=False):
     """Run what has not run yet and write settings.result_dir/<name>.json.
 
     settings                 raw_dir, work_dir, result_dir, seed, device
     prepare, stage1, stage2  flags of lsp_data.py, train_stage1.py and train_stage2.py
+    stages                   how many are trained; with the same work_dir more can follow later
+    flip_test                average stage 1 with its prediction on the mirrored window, in steps 3, 4 and 6
     """
-    steps = [(lsp_data, ["--raw-dir", str(settings.raw_dir), *prepare]), (train_stage1, stage1), (test_stage1, []),
-             (generate_train_output, []), (train_stage2, stage2), (test_stage2, [])]
+    flip = ["--flip-test"] if flip_test else []
+    steps = {"lsp_data.py": (lsp_data, ["--raw-dir", str(settings.raw_dir), *prepare]),
+             "train_stage1.py": (train_stage1, stage1), "test_stage1.py": (test_stage1, flip)}
+    for stage in range(2, stages + 1):
+        end = f" --stage {stage}" if stage > 2 else ""
+        steps |= {f"generate_train_output.py{f' --stage {stage - 1}' if stage > 2 else ''}":
+                  (generate_train_output, flip if stage == 2 else ["--stage", stage - 1]),
+                  f"train_stage2.py{end}": (train_stage2, [*stage2, *(["--stage", stage] if stage > 2 else [])]),
+                  f"test_stage2.py{end and f', {stage} stages'}": (test_stage2, [])}
     work = Path(settings.work_dir)
     record = work / "steps.json"
     seconds = arrays.load_json(record, "") if record.exists() else {}
-    for module, flags in steps:
-        if f"{module.__name__}.py" in seconds:
+    for step, (module, flags) in steps.items():
+        if step in seconds:
             continue
         if module is train_stage1 and (work / "checkpoints/stage1_last.pt").exists():
             flags = [*flags, "--resume"]
-        seconds |= run_steps([(module, flags)], work, settings.seed, settings.device)
+        seconds[step] = run_steps([(module, flags)], work, settings.seed, settings.device)[f"{module.__name__}.py"]
         arrays.save_json(record, seconds)
+    seconds = {step: seconds[step] for step in steps}
 
-    first = load_checkpoint(work / "checkpoints/stage1.pt", "python train_stage1.py")
-    cascade = [load_checkpoint(path, "python train_stage2.py")
-               for path in sorted((work / "checkpoints").glob("stage2_*.pt"))]
+    checkpoints = {"stage 1": [load_checkpoint(work / "checkpoints/stage1.pt", "python train_stage1.py")]}
+    for stage in range(2, stages + 1):
+        checkpoints[f"stage {stage}"] = [load_checkpoint(path, "python train_stage2.py")
+                                         for path in sorted((work / "checkpoints").glob(f"stage{stage}_*.pt"))]
+    logs = {"train_stage1.py": log(work, 1)}
+    logs |= {f"train_stage2.py{f' --stage {stage}' if stage > 2 else ''}": log(work, stage)
+             for stage in range(2, stages + 1)}
     # of all runs of a step that was resumed
-    seconds["train_stage1.py"] = sum(row["seconds"] for row in log(work, 1))
-    seconds["train_stage2.py"] = sum(row["seconds"] for row in log(work, 2))
-    scores = arrays.load_json(work / "runs/stage2.json", "python test_stage2.py")
-    content = {"what": "all six steps on LSP + LSPe; scores on LSP's 1,000 test images, percent",
-               "commands": [f"python {module.__name__}.py {' '.join(map(str, flags))}".strip().replace(
-                   str(settings.raw_dir), "data/raw") for module, flags in steps],
-               "seconds_of_steps": seconds, "stage 1": scores.pop("stage 1"), "mean pose": scores.pop("mean pose"),
-               "stage 2": scores, "validation": {
-                   "stage 1": first["history"][-1],
-                   "stage 2": [max(net["history"], key=lambda row: row["pdj_area"]) for net in cascade]},
-               "trained_at_commit": {"stage 1": first["provenance"]["commit"],
-                                     "stage 2": sorted({net["provenance"]["commit"] for net in cascade})},
-               "throughput": {"train_stage1.py, images/s": median(row["images_per_second"] for row in log(work, 1)),
-                              "train_stage2.py, crops/s": median(row["crops_per_second"] for row in log(work, 2))},
-               "peak_memory_mib": {"train_stage1.py": max(row["memory_mib"] for row in log(work, 1)),
-                                   "train_stage2.py": max(row["memory_mib"] for row in log(work, 2))},
+    seconds |= {step: sum(row["seconds"] for row in rows) for step, rows in logs.items()}
+    last = arrays.load_json(work / f"runs/stage{stages}.json", "python test_stage2.py")
+    scores = {place: last.pop(place) for place in ("mean pose", *(f"stage {stage}" for stage in range(1, stages)))}
+    commands = [f"python {module.__name__}.py {' '.join(map(str, flags))}".strip().replace(
+        str(settings.raw_dir), "data/raw") for module, flags in steps.values()]
+    content = {"what": "LSP + LSPe, the steps named in commands; scores on LSP's 1,000 test images, percent",
+               "commands": commands, "seconds_of_steps": seconds, **scores, f"stage {stages}": last,
+               "validation": {"stage 1": checkpoints["stage 1"][0]["history"][-1]} | {
+                   place: [max(net["history"], key=lambda row: row["pdj_area"]) for net in nets]
+                   for place, nets in checkpoints.items() if place != "stage 1"},
+               "trained_at_commit": {place: sorted({net["provenance"]["commit"] for net in nets})
+                                     for place, nets in checkpoints.items()},
+               "throughput": {f"{step}, {'images' if step == 'train_stage1.py' else 'crops'}/s": median(
+                   row["images_per_second" if step == "train_stage1.py" else "crops_per_second"] for row in rows)
+                   for step, rows in logs.items()},
+               "peak_memory_mib": {step: max(row["memory_mib"] for row in rows) for step, rows in logs.items()},
                **provenance(settings, sum(seconds.values()))}
     path = Path(settings.result_dir, f"{name}.json")
     arrays.save_json(path, content)

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+import lsp_data
 from deeppose import arrays
+from deeppose.errors import UserError
 from deeppose.training import load_checkpoint
 
 
@@ -16,7 +18,7 @@ from deeppose.training import load_checkpoint
 def benchmark(monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "benchmarks"))
     yield importlib.import_module
-    for name in ("speed", "lsp_run", "memory"):
+    for name in ("speed", "lsp_run", "memory", "ablation_lsp", "lsp_lite"):
         sys.modules.pop(name, None)
 
 
@@ -64,11 +66,40 @@ def test_the_published_run_takes_every_step_once_and_releases_stage_1(benchmark,
     flags = (["--no-use-lspe", "--crop-size", 64, "--lsp-train-images", 30, "--validation-share", 0.2, "--workers", 1],
              ["--backbone", "resnet18", "--weights", "none", "--input-size", 32, "--epochs", 1, "--batch-size", 8],
              ["--crop-size", 67, "--width", 0.02, "--crops-per-image", 1, "--epochs", 1])
-    content = lsp_run.measure("tiny", settings, *flags)
-    again = lsp_run.measure("tiny", settings, *flags)  # nothing runs twice
-    assert again["seconds_of_steps"] == content["seconds_of_steps"] and len(content["seconds_of_steps"]) == 6
-    assert len(content["validation"]["stage 2"]) == 14 and "gain_over_stage1" in content["stage 2"]
+    first = lsp_run.measure("tiny", settings, *flags, stages=1, flip_test=True)
+    assert len(first["seconds_of_steps"]) == 3 and first["stage 1"]["settings"]["flip_test"]
+    content = lsp_run.measure("tiny", settings, *flags, stages=3, flip_test=True)
+    again = lsp_run.measure("tiny", settings, *flags, stages=3, flip_test=True)  # nothing runs twice
+    assert again["seconds_of_steps"] == content["seconds_of_steps"] and len(content["seconds_of_steps"]) == 9
+    assert content["seconds_of_steps"].items() >= first["seconds_of_steps"].items()
+    assert content["stage 1"]["pck@0.2"] == first["stage 1"]["pck@0.2"]
+    assert len(content["validation"]["stage 3"]) == 14 and "gain_over_stage2" in content["stage 3"]
     lsp_run.release(tmp_path / "stage1.pt", settings.work_dir, content["stage 1"])
     checkpoint = load_checkpoint(tmp_path / "stage1.pt", "")
     assert checkpoint["weights"]["backbone.conv1.weight"].dtype == torch.float16
     assert checkpoint["scores"]["pck@0.2"] == content["stage 1"]["pck@0.2"]["mean"]
+
+
+def test_the_ablation_compares_rows_on_validation_persons(benchmark, raw_dir, tmp_path, monkeypatch, capsys):
+    ablation = benchmark("ablation_lsp")
+    monkeypatch.setattr(ablation, "RECIPE", ["--network", "integral", "--backbone", "resnet18"])
+    monkeypatch.setattr(ablation, "PROXIES", {"cpu": ["--input-size", 32, "--epochs", 1, "--batch-size", 8], "gpu": []})
+    monkeypatch.setattr(ablation, "CHOICES", {"recipe": [], "no flips": ["--flip", 0], "left out": ["--flip", 0.1]})
+    prepare = ["--no-use-lspe", "--crop-size", "64", "--lsp-train-images", "30", "--validation-share", "0.2"]
+    lsp_data.main(["--raw-dir", str(raw_dir), "--data-dir", str(tmp_path / "work/data"), "--run-dir",
+                   str(tmp_path / "work/runs"), "--workers", "1", *prepare])
+    flags = ["--work-dir", str(tmp_path / "work"), "--result-dir", str(tmp_path), "--weights", "none",
+             "--device", "cpu"]
+    ablation.main([*flags, "--rows", "recipe", "no flips"])
+    content = arrays.load_json(tmp_path / "ablation_lsp.json", "")
+    rows = content["scales"]["cpu"]["rows"]
+    assert rows["left out"] == content["scales"]["gpu"] == "not measured"
+    changed = rows["no flips"]["pck@0.2"]
+    assert changed["gain"] == pytest.approx(changed["mean"] - rows["recipe"]["pck@0.2"]["mean"])
+    assert changed["low"] <= changed["gain"] <= changed["high"] and "gain" not in rows["recipe"]["pck@0.2"]
+    assert "gain" in rows["recipe, flip test"]["pck@0.2"] and "--flip 0" in rows["no flips"]["command"]
+    monkeypatch.setattr(ablation, "run_steps", None)  # finished rows are not run again
+    ablation.main([*flags, "--rows", "no flips"])
+    assert "not measured" in capsys.readouterr().out
+    with pytest.raises(UserError, match="no row named 'flips'"):
+        ablation.main([*flags, "--rows", "flips"])

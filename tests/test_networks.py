@@ -12,6 +12,7 @@ from deeppose.errors import UserError
 from deeppose.losses import masked_loss
 from efficientnet_lite import EfficientNetLite0
 from integral_stage1 import IntegralNet
+from residual_likelihood import ResidualLikelihood
 from resnet_stage1 import ResNetRegressor
 
 
@@ -159,6 +160,38 @@ def test_an_integral_networks_loss_skips_what_is_not_annotated_and_heatmaps_of_j
     beyond = torch.full_like(known, 0.7)
     assert network.loss(heatmaps, beyond) == \
         pytest.approx(IntegralNet("resnet18", joints=2, heatmap_weight=0.0).loss(heatmaps, beyond).item())
+
+
+def test_residual_likelihood_is_a_density_and_learns_the_errors_spread():
+    torch.manual_seed(0)
+    likelihood = ResidualLikelihood()
+    ticks = torch.linspace(-8, 8, 161)
+    grid = torch.cartesian_prod(ticks, ticks)
+    assert likelihood.log_density(grid).detach().exp().sum() * 0.1 ** 2 == pytest.approx(1, abs=0.02)
+    place, target = torch.zeros(1, 2, 2), torch.randn(400, 2, 2) * torch.tensor([0.02, 0.2]).view(1, 2, 1)
+    raw = torch.full((1, 2, 2), -1.0, requires_grad=True)
+    optimiser = torch.optim.Adam([raw, *likelihood.parameters()], 0.02)
+    for _ in range(200):
+        loss = likelihood.loss(place.expand(400, -1, -1), raw.sigmoid().expand(400, -1, -1), target)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    narrow, wide = raw.detach().sigmoid().mean(-1)[0]
+    assert wide / narrow == pytest.approx(10, rel=0.3)
+
+
+def test_residual_likelihood_skips_what_is_not_annotated():
+    network = ResNetRegressor("resnet18", joints=3, loss="rle")
+    target = torch.rand(4, 3, 2) - 0.5
+    target[:, 2] = torch.nan
+    output = torch.randn(4, 3, 4, requires_grad=True)
+    loss = network.loss(output, target)
+    assert torch.allclose(loss, network.loss(output[:, :2], target[:, :2]))
+    loss.backward()
+    assert output.grad.isfinite().all() and not output.grad[:, 2].any() and output.grad[:, :2].any()
+    assert network.loss(output, torch.full_like(target, torch.nan)) == 0
+    joints, confidence = network.joints(network(torch.randn(2, 3, 32, 32)))
+    assert joints.shape == (2, 3, 2) and confidence.shape == (2, 3) and (confidence < 1).all()
 
 
 def test_lite0s_weights_come_from_its_package_or_a_file(tmp_path, monkeypatch):

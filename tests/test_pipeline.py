@@ -253,7 +253,8 @@ def test_the_flip_test_changes_predictions_and_follows_to_step_6(copy):
     ["--learning-rate", "2e-3"], ["--weight-decay", "0.1"], ["--warmup-epochs", "1"], ["--schedule", "cosine"],
     ["--schedule", "step", "--step-epochs", "0.5"], ["--clip", "0.001"], ["--average-decay", "0.9"],
     ["--batch-size", "12"], ["--input-size", "48"], ["--seed", "1"], ["--backbone", "resnet34"],
-    ["--network", "integral"], ["--frozen-stages", "1"]], ids=" ".join)
+    ["--network", "integral"], ["--frozen-stages", "1"], ["--loss", "rle"],
+    ["--backbone", "efficientnet_lite0"]], ids=" ".join)
 def test_every_knob_of_stage_1_changes_what_is_learnt(trained, tmp_path, flags):
     shutil.copytree(trained / "data", tmp_path / "data")
     base = ["--epochs", "1", *STAGE1]
