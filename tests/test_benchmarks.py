@@ -83,7 +83,7 @@ def test_the_published_run_takes_every_step_once_and_releases_stage_1(benchmark,
 def test_the_ablation_compares_rows_on_validation_persons(benchmark, raw_dir, tmp_path, monkeypatch, capsys):
     ablation = benchmark("ablation_lsp")
     monkeypatch.setattr(ablation, "RECIPE", ["--network", "integral", "--backbone", "resnet18"])
-    monkeypatch.setattr(ablation, "PROXIES", {"cpu": ["--input-size", 32, "--epochs", 1, "--batch-size", 8], "gpu": []})
+    monkeypatch.setattr(ablation, "PROXIES", {"cpu": "--input-size 32 --epochs 1 --batch-size 8".split(), "gpu": []})
     monkeypatch.setattr(ablation, "CHOICES", {"recipe": [], "no flips": ["--flip", 0], "left out": ["--flip", 0.1]})
     prepare = ["--no-use-lspe", "--crop-size", "64", "--lsp-train-images", "30", "--validation-share", "0.2"]
     lsp_data.main(["--raw-dir", str(raw_dir), "--data-dir", str(tmp_path / "work/data"), "--run-dir",
