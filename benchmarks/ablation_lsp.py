@@ -37,30 +37,31 @@ WEIGHTS = "imagenet"            # EfficientNet-Lite0's: imagenet (from its packa
 SEED = 0                        # of every row
 DEVICE = "auto"                 # auto, cpu, cuda, cuda:1, mps
 
-RECIPE = ("--network integral --backbone efficientnet_lite0 --loss smooth_l1 --optimiser adamw --learning-rate 1e-3 "
-          "--weight-decay 0.05 --schedule cosine --warmup-epochs 0.3 --average-decay 0.998 --rotation 40 "
-          "--scale 0.75 1.33 --colour 0.3").split()
-PROXIES = {"cpu": "--input-size 128 --epochs 3 --batch-size 32 --channels-last --compile".split(),
-           "gpu": "--input-size 224 --epochs 12 --batch-size 64".split()}
+RECIPE = {"--network": "integral", "--backbone": "efficientnet_lite0", "--loss": "smooth_l1", "--optimiser": "adamw",
+          "--learning-rate": 1e-3, "--weight-decay": 0.05, "--schedule": "cosine", "--warmup-epochs": 0.3,
+          "--average-decay": 0.998, "--rotation": 40, "--scale": (0.75, 1.33), "--colour": 0.3}
+PROXIES = {"cpu": {"--input-size": 128, "--epochs": 3, "--batch-size": 32, "--channels-last": (), "--compile": ()},
+           "gpu": {"--input-size": 224, "--epochs": 12, "--batch-size": 64}}
+REGRESSION = {"--network": "regression", "--dropout": 0}
 # name -> what differs from RECIPE; the first row is RECIPE itself, the best ideas come next
 CHOICES = {
-    "recipe": [],
-    "heatmap loss x 10": ["--heatmap-weight", 1],
-    "learning rate x 2": ["--learning-rate", 2e-3],
-    "stem and two stages frozen": ["--frozen-stages", 3],
-    "no heatmap loss": ["--heatmap-weight", 0],
-    "direct regression, L1": ["--network", "regression", "--dropout", 0],
-    "direct regression, L2": ["--network", "regression", "--dropout", 0, "--loss", "mse"],
-    "direct regression, residual log-likelihood": ["--network", "regression", "--dropout", 0, "--loss", "rle"],
-    "half body": ["--half-body", 0.3],
-    "cut-out": ["--cut-out", 0.5],
-    "rotation to 60 degrees": ["--rotation", 60],
-    "scale 0.6 to 1.6": ["--scale", 0.6, 1.6],
-    "no moving average": ["--average-decay", 0],
-    "no weight decay": ["--weight-decay", 0],
-    "random initialisation": ["--weights", "none"],
-    "256 px": ["--input-size", 256],
-    "twice as long": ["--epochs", 24],
+    "recipe": {},
+    "heatmap loss x 10": {"--heatmap-weight": 1},
+    "learning rate x 2": {"--learning-rate": 2e-3},
+    "stem and two stages frozen": {"--frozen-stages": 3},
+    "no heatmap loss": {"--heatmap-weight": 0},
+    "direct regression, L1": REGRESSION,
+    "direct regression, L2": REGRESSION | {"--loss": "mse"},
+    "direct regression, residual log-likelihood": REGRESSION | {"--loss": "rle"},
+    "half body": {"--half-body": 0.3},
+    "cut-out": {"--cut-out": 0.5},
+    "rotation to 60 degrees": {"--rotation": 60},
+    "scale 0.6 to 1.6": {"--scale": (0.6, 1.6)},
+    "no moving average": {"--average-decay": 0},
+    "no weight decay": {"--weight-decay": 0},
+    "random initialisation": {"--weights": "none"},
+    "256 px": {"--input-size": 256},
+    "twice as long": {"--epochs": 24},
 }
 
 
@@ -78,6 +79,12 @@ def main(argv=None):
     publish(work, persons, settings)
 
 
+def as_flags(settings):
+    """Flag -> value, or a tuple of none or several, as a command line has them."""
+    return [str(part) for flag, value in settings.items()
+            for part in (flag, *(value if isinstance(value, tuple) else (value,)))]
+
+
 def folder(work, scale, name):
     return Path(work, scale, name.replace(" ", "_").replace(",", ""))
 
@@ -85,7 +92,7 @@ def folder(work, scale, name):
 def measured(name, work, persons, settings):
     """Train one row and predict the validation persons with and without the flip test. Returns its facts."""
     place = folder(work, settings.scale, name)
-    flags = ["--weights", settings.weights, *RECIPE, *PROXIES[settings.scale], *CHOICES[name]]
+    flags = as_flags({"--weights": settings.weights} | RECIPE | PROXIES[settings.scale] | CHOICES[name])
     resume = ["--resume"] if (place / "checkpoints/stage1_last.pt").exists() else []
     run_steps([(train_stage1, ["--data-dir", work / "data", *flags, *resume])], place, settings.seed, settings.device)
     checkpoint = load_checkpoint(place / "checkpoints/stage1.pt", "python train_stage1.py")
@@ -95,7 +102,7 @@ def measured(name, work, persons, settings):
         pose = stage1.predict(persons, rows, flip_test).cpu().numpy()
         arrays.save(place / f"runs/validation{'_flip_test' * flip_test}.npy", pose.astype(np.float32), "predictions")
     history = history_of(place / "checkpoints/stage1_last.pt")
-    return {"command": "python train_stage1.py " + " ".join(map(str, flags)), "best_epoch": len(checkpoint["history"]),
+    return {"command": "python train_stage1.py " + " ".join(flags), "best_epoch": len(checkpoint["history"]),
             "minutes": round(sum(row["seconds"] for row in history) / 60, 1),
             "images_per_second": history[-1]["images_per_second"],
             "provenance": {key: checkpoint["provenance"][key] for key in ("commit", "hardware", "threads", "versions",
@@ -137,11 +144,11 @@ def publish(work, persons, settings):
             row |= arrays.load_json(folder(work, settings.scale, label) / "row.json", "")
     path = Path(settings.result_dir, "ablation_lsp.json")
     scales = arrays.load_json(path, "")["scales"] if path.exists() else dict.fromkeys(PROXIES, "not measured")
-    scales[settings.scale] = {"proxy": " ".join(PROXIES[settings.scale]), "persons": int(held.sum()),
+    scales[settings.scale] = {"proxy": " ".join(as_flags(PROXIES[settings.scale])), "persons": int(held.sum()),
                               "persons_lsp": int(lsp.sum()), "rows": table}
     seconds = 60 * sum(row.get("minutes", 0) for row in table.values() if isinstance(row, dict))
     arrays.save_json(path, {"what": "stage 1 on the validation persons of LSP + LSPe, percent; gains over the first "
-                            "row with 95% intervals of a paired bootstrap", "recipe": " ".join(RECIPE),
+                            "row with 95% intervals of a paired bootstrap", "recipe": " ".join(as_flags(RECIPE)),
                             "scales": scales, **provenance(settings, seconds)})
     for label, row in table.items():
         print(f"{label:45} " + (row if isinstance(row, str) else cells(row)))

@@ -9,8 +9,11 @@ import pytest
 import torch
 
 import lsp_data
+import train_stage1
+import train_stage2
 from deeppose import arrays
 from deeppose.errors import UserError
+from deeppose.settings import parse_settings
 from deeppose.training import load_checkpoint
 
 
@@ -18,7 +21,7 @@ from deeppose.training import load_checkpoint
 def benchmark(monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "benchmarks"))
     yield importlib.import_module
-    for name in ("speed", "lsp_run", "memory", "ablation_lsp", "lsp_lite"):
+    for name in ("speed", "lsp_run", "memory", "ablation_lsp", "lsp_recipe"):
         sys.modules.pop(name, None)
 
 
@@ -82,9 +85,10 @@ def test_the_published_run_takes_every_step_once_and_releases_stage_1(benchmark,
 
 def test_the_ablation_compares_rows_on_validation_persons(benchmark, raw_dir, tmp_path, monkeypatch, capsys):
     ablation = benchmark("ablation_lsp")
-    monkeypatch.setattr(ablation, "RECIPE", ["--network", "integral", "--backbone", "resnet18"])
-    monkeypatch.setattr(ablation, "PROXIES", {"cpu": "--input-size 32 --epochs 1 --batch-size 8".split(), "gpu": []})
-    monkeypatch.setattr(ablation, "CHOICES", {"recipe": [], "no flips": ["--flip", 0], "left out": ["--flip", 0.1]})
+    monkeypatch.setattr(ablation, "RECIPE", {"--network": "integral", "--backbone": "resnet18"})
+    monkeypatch.setattr(ablation, "PROXIES", {"cpu": {"--input-size": 32, "--epochs": 1, "--batch-size": 8},
+                                              "gpu": {}})
+    monkeypatch.setattr(ablation, "CHOICES", {"recipe": {}, "no flips": {"--flip": 0}, "left out": {"--flip": 0.1}})
     prepare = ["--no-use-lspe", "--crop-size", "64", "--lsp-train-images", "30", "--validation-share", "0.2"]
     lsp_data.main(["--raw-dir", str(raw_dir), "--data-dir", str(tmp_path / "work/data"), "--run-dir",
                    str(tmp_path / "work/runs"), "--workers", "1", *prepare])
@@ -103,3 +107,15 @@ def test_the_ablation_compares_rows_on_validation_persons(benchmark, raw_dir, tm
     assert "not measured" in capsys.readouterr().out
     with pytest.raises(UserError, match="no row named 'flips'"):
         ablation.main([*flags, "--rows", "flips"])
+
+
+def test_the_recipes_flags_are_those_of_the_scripts(benchmark, tmp_path, monkeypatch):
+    recipe, given = benchmark("lsp_recipe"), {}
+    names = ("name", "settings", "prepare", "stage 1", "stage 2")
+    monkeypatch.setattr(recipe, "measure", lambda *arguments, **more: given.update(zip(names, arguments)))
+    recipe.main(["--name", "large", "--epochs", "7", "--cascade-width", "1", "--work-dir", str(tmp_path)])
+    assert given["name"] == "large" and given["settings"].work_dir == tmp_path / "large"
+    stage1, stage2 = (parse_settings(vars(script), given[name])
+                      for script, name in ((train_stage1, "stage 1"), (train_stage2, "stage 2")))
+    assert (stage1.network, stage1.epochs, stage1.compile, stage1.scale) == ("integral", 7, True, (0.75, 1.33))
+    assert (stage2.width, stage2.sigma, stage2.dropout) == (1, 1, 0)

@@ -267,6 +267,24 @@ def test_every_knob_of_stage_1_changes_what_is_learnt(trained, tmp_path, flags):
     assert not same(changed, weights(reference / "checkpoints/stage1.pt"))
 
 
+def test_a_compiled_network_learns_what_it_would_uncompiled(trained, tmp_path, monkeypatch):
+    compiled = []
+
+    def without_a_compiler(model, **keywords):
+        compiled.append(model)
+        return compile_network(model, backend="eager", **keywords)
+
+    compile_network = torch.compile
+    monkeypatch.setattr(torch, "compile", without_a_compiler)
+    for name, flags in (("plain", []), ("compiled", ["--compile"])):
+        shutil.copytree(trained / "data", tmp_path / name / "data")
+        step(train_stage1, tmp_path / name, *STAGE1, "--epochs", "1", *flags)
+    assert len(compiled) == 1
+    plain, other = (weights(tmp_path / name / "checkpoints/stage1.pt") for name in ("plain", "compiled"))
+    assert plain.keys() == other.keys() and all(torch.allclose(plain[key].float(), other[key].float(), atol=1e-5)
+                                                for key in plain)
+
+
 def test_an_integral_network_goes_through_the_steps(trained, tmp_path):
     shutil.copytree(trained / "data", tmp_path / "data")
     step(train_stage1, tmp_path, "--network", "integral", "--backbone", "efficientnet_lite0", "--weights", "none",

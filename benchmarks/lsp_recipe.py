@@ -1,0 +1,61 @@
+"""Stage 1 by the recipe that ablation_lsp.py measures, and the paper's cascade on it, on LSP + LSPe.
+
+The settings below are the best that two CPU cores train in about an hour and a half; stage 1 of that run is the model
+that the project ships. On a GPU:
+    python benchmarks/lsp_recipe.py --name lsp_recipe_gpu --input-size 256 --epochs 150 --batch-size 64
+        --cascade-size 227 --cascade-width 1 --cascade-epochs 7
+
+Reads   the raw archives in RAW_DIR
+Writes  results/<NAME>.json  scores of every stage, settings, seconds of each step, hardware, commit
+        runs/<NAME>/         data, checkpoints and runs; a step that is finished there is not run again
+        RELEASE              stage 1 in half precision, with its scores; "" = not written
+"""
+from pathlib import Path
+
+from ablation_lsp import RECIPE, as_flags
+from lsp_run import measure, release
+
+from deeppose.errors import run
+from deeppose.settings import parse_settings
+
+RAW_DIR = "data/raw"            # holds lsp_dataset.zip and lspet_dataset.zip
+NAME = "lsp_lite"               # of the result and of the folder under WORK_DIR
+WORK_DIR = "runs"               # the folder NAME in it holds data, checkpoints and runs of this measurement
+RESULT_DIR = "results"          # where NAME.json goes
+RELEASE = ""                    # file for the half-precision stage 1: checkpoints/released/stage1.pt; "" = none
+STAGES = 3                      # to train: 1, 2 or 3; more can follow later
+SEED = 0                        # of every step
+DEVICE = "auto"                 # auto, cpu, cuda, cuda:1, mps
+
+BACKBONE = "efficientnet_lite0"  # or a torchvision ResNet
+WEIGHTS = "imagenet"            # initial weights: imagenet, none, or a file
+INPUT_SIZE = 160                # side of stage 1's input, pixels
+EPOCHS = 22                     # of stage 1
+BATCH_SIZE = 32                 # of stage 1
+LEARNING_RATE = 2e-3            # of stage 1; results/ablation_lsp.json: better than the recipe's 1e-3
+SIGMA = 1.0                     # side of the cascade's windows, torso diameters
+CASCADE_SIZE = 67               # pixels along a window
+CASCADE_WIDTH = 0.5             # of the cascade's networks, 1 = AlexNet
+CASCADE_EPOCHS = 3              # of each cascade network
+CROPS_PER_IMAGE = 3             # windows drawn of each person and epoch
+
+
+def main(argv=None):
+    settings = parse_settings(globals(), argv)
+    settings.work_dir = Path(settings.work_dir, settings.name)
+    stage1 = as_flags(RECIPE | {
+        "--backbone": settings.backbone, "--weights": settings.weights, "--input-size": settings.input_size,
+        "--epochs": settings.epochs, "--batch-size": settings.batch_size, "--learning-rate": settings.learning_rate,
+        "--channels-last": (), "--compile": ()})
+    stage2 = as_flags({
+        "--crop-size": settings.cascade_size, "--width": settings.cascade_width, "--loss": "smooth_l1", "--dropout": 0,
+        "--optimiser": "adam", "--learning-rate": 1e-3, "--batch-size": 64, "--schedule": "cosine",
+        "--sigma": settings.sigma, "--crops-per-image": settings.crops_per_image,
+        "--epochs": settings.cascade_epochs})
+    content = measure(settings.name, settings, [], stage1, stage2, settings.stages, flip_test=True)
+    if settings.release:
+        release(Path(settings.release), settings.work_dir, content["stage 1"])
+
+
+if __name__ == "__main__":
+    run(main)
