@@ -24,7 +24,7 @@ def score(predicted, truth, head_sizes, skeleton, thresholds=THRESHOLDS):
     predicted, truth  (N, J, 2) same frame; NaN truth = not annotated, NaN prediction = wrong
     head_sizes        (N,) same unit, the reference of PCKh; NaN = does not count
     Returns           dict, NaN where nothing counts:
-                      "pck@0.2", "pckh@0.5": each joint and "mean"
+                      "pck@0.2", "pckh@0.5": each joint and "mean"; PCK also "mean12", over the paper's limbs' joints
                       "pdj": mean over joints at each threshold, "0.05" ...
                       "pcp_strict@0.5", "pcp_relaxed@0.5": each limb, "mean10" over all ten, "mean8" over the paper's
                       (the numbers are those of the skeleton's limbs)
@@ -40,7 +40,8 @@ def score(predicted, truth, head_sizes, skeleton, thresholds=THRESHOLDS):
             scores[metric][mean] = _percent(overall_mean(hits[:, columns]))
             errors[metric if mean == "mean" else f"{metric}_{mean}"] = _percent(standard_error(hits[:, columns]))
 
-    rates("pck@0.2", skeleton.joints, joint_hits(predicted, truth, spans, 0.2), {"mean": slice(None)})
+    rates("pck@0.2", skeleton.joints, joint_hits(predicted, truth, spans, 0.2),
+          {"mean": slice(None), f"mean{len(skeleton.limb_indices)}": list(skeleton.limb_indices)})
     scores["pdj"] = {f"{threshold:.2f}": _percent(overall_mean(joint_hits(predicted, truth, spans, threshold)))
                      for threshold in thresholds}
     rates("pckh@0.5", skeleton.joints, joint_hits(predicted, truth, head_sizes, 0.5), {"mean": slice(None)})
@@ -79,17 +80,6 @@ def table(columns, gains=()):
                      + _error(columns[name]["standard_error"].get(mean)).ljust(5) for name, before in layout]
             lines.append((f"  {'at ' if metric == 'pdj' else ''}{part}".ljust(16) + "".join(cells)).rstrip())
     return "\n".join(lines)
-
-
-def summary(scores):
-    """The headline scores of a result of `score` in one line."""
-    texts = []
-    for title, metric in TITLES.items():
-        means = {part.removeprefix("mean"): _cell(value) for part, value in scores[metric].items() if "mean" in part}
-        limbs = f" ({' / '.join(means)} limbs)" if any(means) else ""
-        if means:  # PDJ is a curve
-            texts.append(f"{title} {' / '.join(means.values())}{limbs}")
-    return f"{', '.join(texts)}; {scores['persons']} persons"
 
 
 def provenance(settings, seconds, **more):

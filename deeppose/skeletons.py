@@ -33,6 +33,12 @@ class Skeleton:
         return tuple(not it for it in lower), lower
 
     @property
+    def limb_indices(self):
+        """The joints at the ends of the paper's limbs: all but neck and head."""
+        ends = {name for limb in self.paper_limbs for end in self.limbs[limb] for name in end}
+        return tuple(index for index, name in enumerate(self.joints) if name in ends)
+
+    @property
     def diameter_indices(self):
         return tuple(map(self.joints.index, self.diameter))
 

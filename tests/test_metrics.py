@@ -215,6 +215,7 @@ def test_published_predictions_give_the_published_scores():
     golden = json.loads((SHARED / "golden" / "scores.json").read_text())
     assert scores.keys() - golden.keys() == {"standard_error", "persons"}
     for metric, rates in golden.items():
-        assert metric == "pckh@0.5" or scores[metric].keys() == rates.keys()
+        assert metric == "pckh@0.5" or scores[metric].keys() - {"mean12"} == rates.keys()
         for part, rate in rates.items():
             assert scores[metric][part] == pytest.approx(rate, abs=0.00051), (metric, part)  # golden has 3 decimals
+    assert scores["pck@0.2"]["mean12"] == pytest.approx(82.23, abs=0.01)
