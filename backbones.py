@@ -16,7 +16,7 @@ LITE = "efficientnet_lite0"
 class Stage1Network(nn.Module):
     """What stage 1's networks share: a backbone with its features, parts of it frozen, making from a checkpoint.
 
-    backbone  a torchvision ResNet by name, or efficientnet_lite0; randomly initialised (see `load_backbone`)
+    backbone  a torchvision ResNet by name, or efficientnet_lite0; randomly initialised (see `load_initial_weights`)
     """
 
     def __init__(self, backbone):
@@ -89,18 +89,20 @@ def resnets():
             if models.get_model_builder(name).__module__ == models.resnet.__name__]
 
 
-def load_backbone(model, source):
-    """Initialise a stage-1 network's backbone.
+def load_initial_weights(model, source):
+    """Initialise a stage-1 network.
 
-    source  "imagenet": torchvision's default weights, downloaded once into torch's cache, or those of
+    source  "imagenet": its backbone with torchvision's default weights, downloaded once into torch's cache, or those of
             efficientnet_lite0's package;
             "none": leave the random initialisation;
-            anything else: a file with the state_dict of the same torchvision ResNet, or the package's file
+            anything else: a file. With the state_dict of the same torchvision ResNet, or the package's: its backbone;
+            a checkpoint of train_stage1.py: all of it
+    Returns the split that the checkpoint was trained on; None without one
     Raises  UserError where the weights can't be had or do not fit.
     """
     name = model.arguments["backbone"]
     if source == "none":
-        return
+        return None
     if source == "imagenet" and name == LITE:
         source = imagenet_file()
     if source == "imagenet":
@@ -123,8 +125,13 @@ def load_backbone(model, source):
         except Exception as error:  # torch raises many kinds for what is no weights file
             reason = str(error).splitlines()[0]
             raise UserError(f"{Path(source).resolve()} is not a file of weights: {reason}") from None
+        if not isinstance(state, dict):
+            raise UserError(f"{Path(source).resolve()} is not a file of weights: it holds a {type(state).__name__}")
+        if {"network", "weights"} <= state.keys():
+            return _load_checkpoint(model, state, source)
     if name == LITE:
-        return load_weights(model.backbone, state, source)
+        load_weights(model.backbone, state, source)
+        return None
     own = model.backbone.state_dict()
     wanted = {key for key in own if not key.startswith("fc.")}
     given = {key: value for key, value in state.items() if key in wanted and value.shape == own[key].shape}
@@ -133,3 +140,13 @@ def load_backbone(model, source):
         raise UserError(f"{source} does not fit {name}: {len(missing)} of {len(wanted)} tensors missing or of another "
                         f"shape, among them {min(missing)}")
     model.backbone.load_state_dict(given, strict=False)
+    return None
+
+
+def _load_checkpoint(model, checkpoint, source):
+    own, given = model.state_dict(), checkpoint["weights"]
+    if own.keys() != given.keys() or any(own[key].shape != given[key].shape for key in own):
+        raise UserError(f"{source} holds another network ({checkpoint['kind']}, {checkpoint['network']}) than is "
+                        f"trained here ({model.arguments})")
+    model.load_state_dict(given)
+    return checkpoint["split"]

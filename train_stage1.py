@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from backbones import load_backbone
+from backbones import load_initial_weights
 from deeppose.augment import cut_out, half_bodies, mirror_joints, random_colour, random_windows
 from deeppose.crops import box_squares, box_windows, image_buffer, reduction_for, sample_windows, to_window
 from deeppose.distributed import distributed, process_group
@@ -58,7 +58,7 @@ RESUME = False                   # go on from checkpoints/stage1_last.pt
 
 NETWORK = "regression"           # regression | integral: coordinates from pooled features, or heatmaps' centres of mass
 BACKBONE = "resnet34"            # any ResNet of torchvision by name, or efficientnet_lite0
-WEIGHTS = "imagenet"             # initial weights: imagenet (downloaded, or from a package), none, or a file
+WEIGHTS = "imagenet"             # initial: imagenet (downloaded, or from a package), none, or a file (also a stage1.pt)
 INPUT_SIZE = 224                 # side of the network's square input, pixels
 DROPOUT = 0.6                    # regression: share of pooled features dropped while training
 HEATMAP_WEIGHT = 0.1             # integral: weight of the heatmaps' loss beside that of the coordinates; 0 = none
@@ -117,8 +117,9 @@ def train(settings, group):
     torch.manual_seed(settings.seed)
     network = new_network(settings, len(persons.skeleton.joints))
     network.freeze(settings.frozen_stages, settings.freeze_batchnorm)
-    if not settings.resume:
-        load_backbone(network, settings.weights)
+    if not settings.resume and load_initial_weights(network, settings.weights) not in (None, persons.split):
+        print(f"warning: {settings.weights} was trained on another split of the persons: those held out here may be "
+              "among them and their scores too good")
     channels_last = settings.channels_last or device.type == "cuda"
     network.to(device, memory_format=torch.channels_last if channels_last else torch.contiguous_format)
     model = distributed(network, group, settings.sync_batchnorm and not settings.freeze_batchnorm)

