@@ -76,10 +76,20 @@ class Stage1Network(nn.Module):
 
     @classmethod
     def from_checkpoint(cls, checkpoint):
-        """The network of a stage-1 checkpoint (as train_stage1.py saves it), in evaluation mode."""
+        """The network of a stage-1 checkpoint (as train_stage1.py saves it), in evaluation mode. Raises UserError."""
         model = cls(**checkpoint["network"])
-        model.load_state_dict(checkpoint["weights"])
+        model.load_checkpoint(checkpoint)
         return model.eval()
+
+    def load_checkpoint(self, checkpoint):
+        """Take all weights of a stage-1 checkpoint; raises UserError where they are another network's."""
+        own, given = self.state_dict(), checkpoint["weights"]
+        for name in sorted(own.keys() | given.keys()):
+            shapes = [tuple(state[name].shape) if name in state else "none" for state in (own, given)]
+            if shapes[0] != shapes[1]:
+                raise UserError(f"the checkpoint's weights are of another network, or of an older version's: {name} is "
+                                f"{shapes[0]} here and {shapes[1]} there; train again, or set what it was trained with")
+        self.load_state_dict(given)
 
 
 def resnets():
@@ -127,8 +137,9 @@ def load_initial_weights(model, source):
             raise UserError(f"{Path(source).resolve()} is not a file of weights: {reason}") from None
         if not isinstance(state, dict):
             raise UserError(f"{Path(source).resolve()} is not a file of weights: it holds a {type(state).__name__}")
-        if {"network", "weights"} <= state.keys():
-            return _load_checkpoint(model, state, source)
+        if {"weights", "split"} <= state.keys():
+            model.load_checkpoint(state)
+            return state["split"]
     if name == LITE:
         load_weights(model.backbone, state, source)
         return None
@@ -141,12 +152,3 @@ def load_initial_weights(model, source):
                         f"shape, among them {min(missing)}")
     model.backbone.load_state_dict(given, strict=False)
     return None
-
-
-def _load_checkpoint(model, checkpoint, source):
-    own, given = model.state_dict(), checkpoint["weights"]
-    if own.keys() != given.keys() or any(own[key].shape != given[key].shape for key in own):
-        raise UserError(f"{source} holds another network ({checkpoint['kind']}, {checkpoint['network']}) than is "
-                        f"trained here ({model.arguments})")
-    model.load_state_dict(given)
-    return checkpoint["split"]

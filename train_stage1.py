@@ -138,6 +138,8 @@ def train(settings, group):
                             "train without --resume")
         restore(state, network, optimiser, average)
         history, best, best_epoch = state["history"], state["best"], state["best_epoch"]
+        if group.first:
+            write_rows(Path(settings.run_dir, "stage1_training.csv"), history)  # the last may have been missed
 
     print(f"{settings.backbone} at {settings.input_size} px on {device}: {len(rows['train'])} training and "
           f"{len(rows['validation'])} validation persons"
@@ -254,6 +256,7 @@ def stop_if_other_network(old, settings, path):
     new = plain_settings(settings)
     fixed = ("network", "backbone", "frozen_stages", "freeze_batchnorm", "input_size", "loss", "dropout", "optimiser",
              "average_decay", "seed", "batch_size")
+    old = {"frozen_stages": 0} | old  # older checkpoints do not say
     if changed := changed_settings(old, {name: new[name] for name in fixed}):
         raise UserError(f"{path} was trained with other settings ({changed}); use the same or train without --resume")
     places = ("resume", "data_dir", "checkpoint_dir", "run_dir", "device", "images")

@@ -152,6 +152,7 @@ def train_joint(name, data, settings):
         checkpoint = load_checkpoint(final, "python train_stage2.py --restart")
         changed = changed_settings(checkpoint["settings"], plain_settings(settings), ignore=RUN_SETTINGS)
         stale = checkpoint["refines"] != data.errors.fingerprint
+        last.unlink(missing_ok=True)
         print(f"{name}: finished already, skipped ({final})"
               + (f"; note: trained with other settings: {changed}" if changed else "")
               + ("; warning: trained on other stage-1 output than data/ holds now" if stale else "")

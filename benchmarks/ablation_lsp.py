@@ -61,7 +61,7 @@ CHOICES = {
     "no weight decay": {"--weight-decay": 0},
     "random initialisation": {"--weights": "none"},
     "256 px": {"--input-size": 256},
-    "twice as long": {"--epochs": 24},
+    "24 epochs": {"--epochs": 24},
 }
 
 
@@ -74,8 +74,17 @@ def main(argv=None):
         run_steps([(lsp_data, ["--raw-dir", settings.raw_dir])], work, settings.seed, settings.device)
     persons = load_persons(work / "data", "train", choose_device(settings.device))
     for name in settings.rows or CHOICES:
-        if not (record := folder(work, settings.scale, name) / "row.json").exists():
-            arrays.save_json(record, measured(name, work, persons, settings))
+        record, command = folder(work, settings.scale, name) / "row.json", command_of(name, settings)
+        if record.exists():
+            if (old := arrays.load_json(record, "")["command"]) != command:
+                raise UserError(f"{record} is of\n  {old}\nnot of\n  {command}\nUse another --work-dir")
+            continue
+        try:
+            row = measured(name, work, persons, settings)
+        except UserError as error:  # a loss that is not finite, say: the others can still be compared
+            row = {"failed": str(error)}
+        arrays.save_json(record, {"command": command, **row})
+        publish(work, persons, settings)
     publish(work, persons, settings)
 
 
@@ -89,10 +98,18 @@ def folder(work, scale, name):
     return Path(work, scale, name.replace(" ", "_").replace(",", ""))
 
 
+def flags_of(name, settings):
+    return as_flags({"--weights": settings.weights} | RECIPE | PROXIES[settings.scale] | CHOICES[name])
+
+
+def command_of(name, settings):
+    return f"python train_stage1.py {' '.join(flags_of(name, settings))} --seed {settings.seed}"
+
+
 def measured(name, work, persons, settings):
     """Train one row and predict the validation persons with and without the flip test. Returns its facts."""
     place = folder(work, settings.scale, name)
-    flags = as_flags({"--weights": settings.weights} | RECIPE | PROXIES[settings.scale] | CHOICES[name])
+    flags = flags_of(name, settings)
     resume = ["--resume"] if (place / "checkpoints/stage1_last.pt").exists() else []
     run_steps([(train_stage1, ["--data-dir", work / "data", *flags, *resume])], place, settings.seed, settings.device)
     checkpoint = load_checkpoint(place / "checkpoints/stage1.pt", "python train_stage1.py")
@@ -101,16 +118,12 @@ def measured(name, work, persons, settings):
     for flip_test in (False, True):
         pose = stage1.predict(persons, rows, flip_test).cpu().numpy()
         arrays.save(place / f"runs/validation{'_flip_test' * flip_test}.npy", pose.astype(np.float32), "predictions")
-    history = history_of(place / "checkpoints/stage1_last.pt")
-    return {"command": "python train_stage1.py " + " ".join(flags), "best_epoch": len(checkpoint["history"]),
+    history = load_checkpoint(place / "checkpoints/stage1_last.pt", "python train_stage1.py")["history"]
+    return {"best_epoch": len(checkpoint["history"]),
             "minutes": round(sum(row["seconds"] for row in history) / 60, 1),
             "images_per_second": history[-1]["images_per_second"],
             "provenance": {key: checkpoint["provenance"][key] for key in ("commit", "hardware", "threads", "versions",
                                                                           "date")}}
-
-
-def history_of(path):
-    return load_checkpoint(path, "python train_stage1.py")["history"]
 
 
 def publish(work, persons, settings):
@@ -122,7 +135,7 @@ def publish(work, persons, settings):
     hits = {}
     for name in CHOICES:
         place = folder(work, settings.scale, name)
-        if (place / "row.json").exists():
+        if (place / "runs/validation_flip_test.npy").exists():
             for label, end in ((name, ""), (f"{name}, flip test", "_flip_test")):
                 pose = arrays.load(place / f"runs/validation{end}.npy", "predictions")
                 hits[label] = {"pck@0.2": joint_hits(pose, truth, spans, 0.2),
@@ -130,28 +143,31 @@ def publish(work, persons, settings):
     first = next(iter(CHOICES))
     table = {}
     for label in [*CHOICES, f"{first}, flip test"]:
+        record = folder(work, settings.scale, label) / "row.json"
+        row = table[label] = arrays.load_json(record, "") if record.exists() else {}
         if label not in hits:
-            table[label] = "not measured"
+            table[label] = row or "not measured"
             continue
-        row = table[label] = {}
         for metric, own in hits[label].items():
             row[metric] = {"mean": 100 * overall_mean(own), "standard_error": 100 * standard_error(own),
                            "mean_lsp": 100 * overall_mean(own[lsp])}
             if first in hits and label != first:
                 gain, (low, high) = paired_bootstrap(hits[first][metric], own)
                 row[metric] |= {"gain": 100 * gain, "low": 100 * low, "high": 100 * high}
-        if label in CHOICES:
-            row |= arrays.load_json(folder(work, settings.scale, label) / "row.json", "")
     path = Path(settings.result_dir, "ablation_lsp.json")
     scales = arrays.load_json(path, "")["scales"] if path.exists() else dict.fromkeys(PROXIES, "not measured")
-    scales[settings.scale] = {"proxy": " ".join(as_flags(PROXIES[settings.scale])), "persons": int(held.sum()),
-                              "persons_lsp": int(lsp.sum()), "rows": table}
+    old = scales[settings.scale]["rows"] if isinstance(scales[settings.scale], dict) else {}
+    if lost := [label for label, row in old.items() if isinstance(row, dict) and table.get(label) == "not measured"]:
+        raise UserError(f"{path} holds rows that {work} does not ({', '.join(lost)}); use the --work-dir that has "
+                        "them, or another --result-dir")
     seconds = 60 * sum(row.get("minutes", 0) for row in table.values() if isinstance(row, dict))
+    scales[settings.scale] = {"recipe": " ".join(as_flags(RECIPE)),
+                              "proxy": " ".join(as_flags(PROXIES[settings.scale])), "persons": int(held.sum()),
+                              "persons_lsp": int(lsp.sum()), "rows": table, **provenance(settings, seconds)}
     arrays.save_json(path, {"what": "stage 1 on the validation persons of LSP + LSPe, percent; gains over the first "
-                            "row with 95% intervals of a paired bootstrap", "recipe": " ".join(as_flags(RECIPE)),
-                            "scales": scales, **provenance(settings, seconds)})
+                            "row with 95% intervals of a paired bootstrap", "scales": scales})
     for label, row in table.items():
-        print(f"{label:45} " + (row if isinstance(row, str) else cells(row)))
+        print(f"{label:45} " + (row if isinstance(row, str) else row.get("failed") or cells(row)))
     print(f"written: {path}")
 
 

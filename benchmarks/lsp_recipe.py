@@ -52,9 +52,9 @@ def main(argv=None):
         "--optimiser": "adam", "--learning-rate": 1e-3, "--batch-size": 64, "--schedule": "cosine",
         "--sigma": settings.sigma, "--crops-per-image": settings.crops_per_image,
         "--epochs": settings.cascade_epochs})
-    content = measure(settings.name, settings, [], stage1, stage2, settings.stages, flip_test=True)
+    measure(settings.name, settings, [], stage1, stage2, settings.stages, flip_test=True)
     if settings.release:
-        release(Path(settings.release), settings.work_dir, content["stage 1"])
+        release(Path(settings.release), settings.work_dir, settings.device)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """All six steps on the real LSP and LSPe, resumed where they stopped, and what is published of them.
 
-lsp_cpu.py and lsp_full.py hold the settings. Importing this puts the project's folder on Python's path.
+lsp_recipe.py, lsp_cpu.py and lsp_full.py hold the settings. Importing this puts the project's folder on Python's path.
 """
 import csv
 import sys
@@ -19,9 +19,15 @@ import test_stage2  # noqa: E402
 import train_stage1  # noqa: E402
 import train_stage2  # noqa: E402
 from deeppose import arrays  # noqa: E402
-from deeppose.reports import provenance  # noqa: E402
+from deeppose.errors import UserError  # noqa: E402
+from deeppose.persons import load_persons  # noqa: E402
+from deeppose.reports import provenance, score  # noqa: E402
 from deeppose.steps import run_steps  # noqa: E402
-from deeppose.training import load_checkpoint, save_checkpoint  # noqa: E402
+from deeppose.training import choose_device, load_checkpoint, save_checkpoint  # noqa: E402
+from trained_stages import load_stage1  # noqa: E402
+
+HEADLINES = (("pck@0.2", "mean"), ("pck@0.2", "mean12"), ("pckh@0.5", "mean"), ("pcp_strict@0.5", "mean10"),
+             ("pcp_strict@0.5", "mean8"))
 
 
 def measure(name, settings, prepare, stage1, stage2, stages=2, flip_test=False):
@@ -31,6 +37,7 @@ def measure(name, settings, prepare, stage1, stage2, stages=2, flip_test=False):
     prepare, stage1, stage2  flags of lsp_data.py, train_stage1.py and train_stage2.py
     stages                   how many are trained; with the same work_dir more can follow later
     flip_test                average stage 1 with its prediction on the mirrored window, in steps 3, 4 and 6
+    Raises UserError where a step has run there with other flags
     """
     flip = ["--flip-test"] if flip_test else []
     steps = {"lsp_data.py": (lsp_data, ["--raw-dir", str(settings.raw_dir), *prepare]),
@@ -43,15 +50,22 @@ def measure(name, settings, prepare, stage1, stage2, stages=2, flip_test=False):
                   f"test_stage2.py{end and f', {stage} stages'}": (test_stage2, [])}
     work = Path(settings.work_dir)
     record = work / "steps.json"
-    seconds = arrays.load_json(record, "") if record.exists() else {}
+    done = arrays.load_json(record, "") if record.exists() else {}
     for step, (module, flags) in steps.items():
-        if step in seconds:
+        command = f"python {module.__name__}.py {' '.join(map(str, flags))}".strip().replace(
+            str(settings.raw_dir), "data/raw")
+        if done.setdefault(step, {"command": command})["command"] != command:
+            raise UserError(f"{work} holds a run of\n  {done[step]['command']}\nwhere now is asked for\n  {command}\n"
+                            "Ask for the same, or use another folder")
+        if "seconds" in done[step]:
             continue
+        arrays.save_json(record, done)
         if module is train_stage1 and (work / "checkpoints/stage1_last.pt").exists():
             flags = [*flags, "--resume"]
-        seconds[step] = run_steps([(module, flags)], work, settings.seed, settings.device)[f"{module.__name__}.py"]
-        arrays.save_json(record, seconds)
-    seconds = {step: seconds[step] for step in steps}
+        seconds = run_steps([(module, flags)], work, settings.seed, settings.device)[f"{module.__name__}.py"]
+        done[step]["seconds"] = seconds
+        arrays.save_json(record, done)
+    seconds = {step: done[step]["seconds"] for step in steps}
 
     checkpoints = {"stage 1": [load_checkpoint(work / "checkpoints/stage1.pt", "python train_stage1.py")]}
     for stage in range(2, stages + 1):
@@ -64,10 +78,9 @@ def measure(name, settings, prepare, stage1, stage2, stages=2, flip_test=False):
     seconds |= {step: sum(row["seconds"] for row in rows) for step, rows in logs.items()}
     last = arrays.load_json(work / f"runs/stage{stages}.json", "python test_stage2.py")
     scores = {place: last.pop(place) for place in ("mean pose", *(f"stage {stage}" for stage in range(1, stages)))}
-    commands = [f"python {module.__name__}.py {' '.join(map(str, flags))}".strip().replace(
-        str(settings.raw_dir), "data/raw") for module, flags in steps.values()]
     content = {"what": "LSP + LSPe, the steps named in commands; scores on LSP's 1,000 test images, percent",
-               "commands": commands, "seconds_of_steps": seconds, **scores, f"stage {stages}": last,
+               "commands": [done[step]["command"] for step in steps], "seconds_of_steps": seconds,
+               **scores, f"stage {stages}": last,
                "validation": {"stage 1": checkpoints["stage 1"][0]["history"][-1]} | {
                    place: [max(net["history"], key=lambda row: row["pdj_area"]) for net in nets]
                    for place, nets in checkpoints.items() if place != "stage 1"},
@@ -76,7 +89,8 @@ def measure(name, settings, prepare, stage1, stage2, stages=2, flip_test=False):
                "throughput": {f"{step}, {'images' if step == 'train_stage1.py' else 'crops'}/s": median(
                    row["images_per_second" if step == "train_stage1.py" else "crops_per_second"] for row in rows)
                    for step, rows in logs.items()},
-               "peak_memory_mib": {step: max(row["memory_mib"] for row in rows) for step, rows in logs.items()},
+               "peak_memory_of_process_mib": {step: max(row["memory_mib"] for row in rows)
+                                              for step, rows in logs.items()},
                **provenance(settings, sum(seconds.values()))}
     path = Path(settings.result_dir, f"{name}.json")
     arrays.save_json(path, content)
@@ -97,14 +111,22 @@ def number(text):
         return text
 
 
-def release(path, work, scores):
-    """Write stage 1 in half precision with its scores: a dictionary as test_stage1.py writes."""
+def release(path, work, device):
+    """Write stage 1 in half precision, history left out, with what the file scores on the test persons, with and
+    without the flip test."""
     checkpoint = load_checkpoint(Path(work, "checkpoints/stage1.pt"), "python train_stage1.py")
     checkpoint["weights"] = {name: value.half() if value.is_floating_point() else value
                              for name, value in checkpoint["weights"].items()}
-    checkpoint["scores"] = {"pck@0.2": scores["pck@0.2"]["mean"],
-                            "pcp_strict@0.5_mean10": scores["pcp_strict@0.5"]["mean10"],
-                            "pcp_strict@0.5_mean8": scores["pcp_strict@0.5"]["mean8"]}
-    save_checkpoint(path, checkpoint | {"history": []})
-    torch.load(path, weights_only=True)
-    print(f"written: {path}")
+    checkpoint["history"] = []
+    save_checkpoint(path, checkpoint)
+    persons = load_persons(Path(work, "data"), "test", choose_device(device))
+    stage1 = load_stage1(Path(path).parent, persons.dataset["dataset"], persons.device)
+    rows = torch.arange(len(persons.crops), device=persons.device)
+    checkpoint["scores"] = {}
+    for name, flip_test in (("flip test", True), ("plain", False)):
+        pose = stage1.predict(persons, rows, flip_test).cpu().numpy()
+        full = score(pose, persons.truth, persons.head_sizes, persons.skeleton)
+        checkpoint["scores"][name] = {f"{metric}_{mean}": full[metric][mean] for metric, mean in HEADLINES}
+    save_checkpoint(path, checkpoint)
+    print(f"written: {path}; " + "; ".join(f"{name}: " + ", ".join(f"{key} {value:.1f}" for key, value in own.items())
+                                           for name, own in checkpoint["scores"].items()))

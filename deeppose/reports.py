@@ -93,7 +93,7 @@ def provenance(settings, seconds, **more):
     versions = {name: str(sys.modules[name].__version__) for name in ("numpy", "torch") if name in sys.modules}
     plain = (bool, int, float, str, list, type(None))
     return {"settings": {name: value if isinstance(value, plain) else str(value) for name, value in values.items()},
-            "seed": values.get("seed"), "seconds": float(seconds), "commit": git_commit(PROJECT),
+            "seed": values.get("seed"), "seconds": float(seconds), "commit": COMMIT,
             "command": command_line(sys.argv), "hardware": hardware(),
             "threads": sys.modules["torch"].get_num_threads() if "torch" in sys.modules else None,
             "versions": {"python": platform.python_version()} | versions,
@@ -156,3 +156,6 @@ def _error(value):
 
 def _gain(before, after):
     return "" if None in (before, after) or np.isnan(after - before) else f"{after - before:+.1f}"
+
+
+COMMIT = git_commit(PROJECT)  # of the code as this process loaded it, whatever is edited while it runs
