@@ -49,6 +49,7 @@ from deeppose.training import (  # noqa: E402
     save_checkpoint,
     train_one_epoch,
 )
+from integral_stage1 import IntegralNet  # noqa: E402
 from resnet_stage1 import ResNetRegressor  # noqa: E402
 from trained_stages import CascadeStage, Stage1, cascade_path, run_stages  # noqa: E402
 
@@ -69,7 +70,7 @@ SIGMA = 1.0                  # side of its windows, in diameters
 STAGE2_BATCH = 64            # windows a step
 SECONDS = 4.0                # about how long each throughput is measured, each time
 REPEATS = 3                  # how often; the two sides of a ratio take turns, and the middle one counts
-SECTIONS: tuple[str, ...] = ()  # step1 | stage1 | stage2 | inference: what is measured; all if empty
+SECTIONS: tuple[str, ...] = ()  # step1 | stage1 | stage2 | inference | compile: to measure; empty: all but compile
 
 
 # in boxes, in LSP's order; the persons' torsos are about as long as LSP's
@@ -92,8 +93,9 @@ def main(argv=None):
                 ("step1", "step 1", lambda: measure_step1(folder, settings)),
                 ("stage1", "stage 1", lambda: measure_stage1(persons, settings, rate)),
                 ("stage2", "stage 2", lambda: measure_stage2(folder / "data", persons, settings, rate)),
-                ("inference", "inference", lambda: measure_inference(folder, persons, settings, rate))):
-            if section in settings.sections or not settings.sections:
+                ("inference", "inference", lambda: measure_inference(folder, persons, settings, rate)),
+                ("compile", "compile", lambda: measure_compile(settings, device))):
+            if section in settings.sections or not settings.sections and section != "compile":
                 figures[title] = measure()
     path = Path(settings.result_dir, f"{settings.name}_{hardware}.json")
     published = ROOT / "results" / path.name
@@ -169,6 +171,27 @@ def measure_stage1(persons, settings, rate):
 
     target = torch.rand(size, len(LSP.joints), 2, device=device) - 0.5
     return measure_step(network, batches, augment, target, settings.input_size, "adamw", rate, settings, "images")
+
+
+def measure_compile(settings, device):
+    """The bare step of the small integral network, compiled beside plain, and the seconds of compiling."""
+    size = settings.stage1_batch
+    images = torch.randn(size, 3, settings.input_size, settings.input_size, device=device).contiguous(
+        memory_format=torch.channels_last)
+    target = torch.rand(size, len(LSP.joints), 2, device=device) - 0.5
+
+    def stepping(network, model):
+        optimiser = make_optimiser("adamw", network.parameters(), 1e-4)
+        batch = [(images, target)] * math.ceil(settings.persons / size)
+        return lambda: train_one_epoch(model, network, batch, len(batch), optimiser, lambda epoch: 1e-4, 0,
+                                       mixed=True)[1]
+
+    plain, twin = (IntegralNet().to(device, memory_format=torch.channels_last) for _ in range(2))
+    compiled = torch.compile(twin, dynamic=False)
+    seconds, _ = timed(lambda: twin.loss(compiled.train()(images), target).backward(), device)
+    rates = compare({"bare": stepping(plain, plain), "pipeline": stepping(twin, compiled)}, device, settings)
+    return {"plain step, images/s": rates["bare"], "compiled step, images/s": rates["pipeline"],
+            "compiled, times as fast": rates["ratio"], "first compiled step, seconds": seconds}
 
 
 def measure_stage2(data_dir, persons, settings, rate):
