@@ -1,4 +1,6 @@
 """Stage 1 by integral regression: heatmaps whose centre of mass is the joint (Sun et al., ECCV 2018)."""
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -6,6 +8,10 @@ from torch import nn
 from backbones import LITE, Stage1Network
 from deeppose.distributed import mean_over_processes
 from deeppose.losses import masked_loss
+
+# of reading a heatmap, in its pixels; chosen on validation persons
+SMOOTHING = 2.0  # deviation of the Gaussian that smooths it before its peak is sought
+REACH = 3.0      # deviation of the Gaussian round the peak, within which the centre of mass counts
 
 
 class IntegralNet(Stage1Network):
@@ -39,17 +45,31 @@ class IntegralNet(Stage1Network):
         return self.heatmaps(x).float()
 
     def joints(self, output):
-        """heatmaps (B, J, h, w) -> joints in the window's frame (B, J, 2), confidence (B, J): the largest share of a
-        pixel."""
+        """heatmaps (B, J, h, w) -> joints in the window's frame (B, J, 2), confidence (B, J).
+
+        A joint lies at the centre of mass round its map's peak, and the confidence is the share of the map that lies
+        there: the centre of the whole map, which training looks at, is drawn towards the middle of the window where
+        the map is in doubt between places.
+        """
         shares = output.flatten(2).softmax(2).view_as(output)
-        y, x = (ticks(side, output.device) for side in output.shape[2:])
-        place = torch.stack([(shares.sum(2) * x).sum(2), (shares.sum(3) * y).sum(2)], 2)
-        return place, shares.flatten(2).amax(2)
+        peak = _smoothed(shares).flatten(2).argmax(2)  # (B, J)
+        height, width = output.shape[2:]
+        # a Gaussian round the peak, the product of one along x and one along y
+        x, y = (torch.exp(-((torch.arange(side, device=output.device) - place[..., None]) / REACH) ** 2 / 2)
+                for side, place in ((width, peak % width), (height, peak // width)))
+        near = shares * y[..., :, None] * x[..., None, :]
+        share = near.sum((2, 3))
+        return centres(near) / share[..., None], share
+
+    def mirrored(self, output, partner):
+        """What the mirrored image's heatmaps say of the image itself. partner (J,): each joint's on the other side."""
+        return output.flip(3)[:, partner]
 
     def loss(self, output, joints_window):
         """output (B, J, h, w), joints_window (B, J, 2); NaN joints add nothing, joints beyond the window nothing to
         the heatmaps' part. Returns a scalar, 0 if no joint counts."""
-        loss = masked_loss(self.joints(output)[0], joints_window, self.loss_name)
+        shares = output.flatten(2).softmax(2).view_as(output)
+        loss = masked_loss(centres(shares), joints_window, self.loss_name)
         if not self.heatmap_weight:
             return loss
         counts = (joints_window.abs() <= 0.5).all(-1)  # (B, J), False where NaN
@@ -64,6 +84,12 @@ class IntegralNet(Stage1Network):
         return loss + self.heatmap_weight * entropy.where(counts, torch.zeros_like(entropy)).sum() / count
 
 
+def centres(maps):
+    """maps (B, J, h, w) -> sums of place times value, window frame (B, J, 2); of a map of sum 1 the centre of mass."""
+    y, x = (ticks(side, maps.device) for side in maps.shape[2:])
+    return torch.stack([(maps.sum(2) * x).sum(2), (maps.sum(3) * y).sum(2)], 2)
+
+
 def separable(channels):
     """A 3 x 3 convolution of each channel by itself, then one across channels."""
     return nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False),
@@ -73,3 +99,12 @@ def separable(channels):
 def ticks(side, device):
     """Centres of a heatmap's pixels along one side, window frame (side,)."""
     return (torch.arange(side, device=device) + 0.5) / side - 0.5
+
+
+def _smoothed(maps):
+    """Each map (B, J, h, w) convolved with a Gaussian of SMOOTHING pixels."""
+    reach = math.ceil(3 * SMOOTHING)
+    kernel = torch.exp(-(torch.arange(-reach, reach + 1, device=maps.device) / SMOOTHING) ** 2 / 2)
+    single = maps.flatten(0, 1)[:, None]  # (B * J, 1, h, w)
+    single = F.conv2d(single, kernel.view(1, 1, 1, -1) / kernel.sum(), padding=(0, reach))
+    return F.conv2d(single, kernel.view(1, 1, -1, 1) / kernel.sum(), padding=(reach, 0)).view_as(maps)

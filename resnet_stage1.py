@@ -39,3 +39,9 @@ class ResNetRegressor(Stage1Network):
         """Returns joints (B, J, 2) in the window's frame and their confidence (B, J): 1 - the mean deviation, or None
         where the network gives no deviations."""
         return output[..., :2], 1 - output[..., 2:].sigmoid().mean(-1) if self.likelihood else None
+
+    def mirrored(self, output, partner):
+        """What the mirrored image's output says of the image itself. partner (J,): each joint's on the other side."""
+        output = output[:, partner].clone()
+        output[..., 0] *= -1
+        return output

@@ -8,28 +8,27 @@ from .crops import box_windows, make_windows, reduction_for, sample_windows, to_
 def predict_joints(model, persons, rows, input_size, batch_size=64, flip_test=False):
     """Stage 1 on the boxes of chosen persons.
 
-    model       network whose `joints(forward(images))` gives joints in the window's frame; evaluated, dropout off
+    model       network whose `joints(forward(images))` gives joints in the window's frame; evaluated, dropout off.
+                For the flip test `mirrored` turns the mirrored images' output into one of the images
     persons     Persons on the device of the network
     rows        (M,) int64 on that device, the persons to look at
     input_size  pixels along the network's square input
-    flip_test   average with the mirrored window's prediction
+    flip_test   average the network's output with that on the mirrored images
     Returns     (M, J, 2) float32 on that device, crop pixels
     """
     model.eval()
     windows = box_windows(batch_size, persons.crop_size, persons.context, persons.device)
-    mirrored = make_windows(windows[:, :, 2], windows[:, 1, 1], flipped=torch.ones_like(windows[:, 1, 1]))
     partner = torch.tensor(persons.skeleton.mirror, device=persons.device)
     reduction = reduction_for(persons.box_side, input_size)
 
-    def see(crops, places, windows):
-        windows = windows[:len(places)]
-        images = sample_windows(crops, places, windows, input_size, reduction)
-        return to_crop(model.joints(model(images))[0], windows)
-
     poses = []
     for crops, places in persons.crop_batches(rows.split(batch_size)):
-        pose = see(crops, places, windows)
-        poses.append((pose + see(crops, places, mirrored)[:, partner]) / 2 if flip_test else pose)
+        seen = windows[:len(places)]
+        images = sample_windows(crops, places, seen, input_size, reduction)
+        output = model(images)
+        if flip_test:
+            output = (output + model.mirrored(model(images.flip(3)), partner)) / 2
+        poses.append(to_crop(model.joints(output)[0], seen))
     return torch.cat(poses)
 
 

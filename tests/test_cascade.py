@@ -10,6 +10,7 @@ from deeppose.error_model import ErrorModel, ErrorSampler
 from deeppose.inference import diameters, predict_joints, refine_joints
 from deeppose.persons import Persons
 from deeppose.skeletons import LSP
+from resnet_stage1 import ResNetRegressor
 
 SIZE, CONTEXT = 96, 1.5
 NECK, R_KNEE, L_KNEE = (LSP.index(name) for name in ("neck", "r_knee", "l_knee"))
@@ -152,6 +153,8 @@ class Brightest(torch.nn.Module):
 
     def joints(self, output):
         return output, None
+
+    mirrored = ResNetRegressor.mirrored
 
 
 @pytest.mark.parametrize("streamed", [False, True])

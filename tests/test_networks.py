@@ -1,4 +1,5 @@
 """The two networks, their loss, their initial weights."""
+import math
 from urllib.error import URLError
 
 import numpy as np
@@ -11,6 +12,7 @@ from backbones import load_initial_weights, resnets
 from cascade_net import CascadeNet, ResponseNorm
 from deeppose.errors import UserError
 from deeppose.losses import masked_loss
+from deeppose.skeletons import LSP
 from efficientnet_lite import EfficientNetLite0
 from integral_stage1 import IntegralNet
 from residual_likelihood import ResidualLikelihood
@@ -127,11 +129,28 @@ def test_heatmaps_give_joints_where_their_mass_lies():
     network = IntegralNet("resnet18", heatmap_sigma=1.0)
     heatmaps = torch.full((2, 14, 16, 16), -30.0)
     heatmaps[0, :, 4, 11] = 30  # row 4, column 11: y, x
-    heatmaps[1, :, 0, 0], heatmaps[1, :, 0, 15] = 30, 30  # two equal ones: between them, and less sure
+    heatmaps[1, :, 0, 0], heatmaps[1, :, 0, 15] = 30, 30 + math.log(3)  # two: at the stronger, not between them
     joints, confidence = network.joints(heatmaps)
     assert torch.allclose(joints[0], torch.tensor([(11.5 / 16) - 0.5, (4.5 / 16) - 0.5]).expand(14, 2), atol=1e-5)
-    assert torch.allclose(joints[1], torch.tensor([0.0, 0.5 / 16 - 0.5]).expand(14, 2), atol=1e-5)
-    assert torch.allclose(confidence, torch.tensor([[1.0], [0.5]]).expand(2, 14), atol=1e-5)
+    assert torch.allclose(joints[1], torch.tensor([15.5 / 16 - 0.5, 0.5 / 16 - 0.5]).expand(14, 2), atol=1e-4)
+    assert torch.allclose(confidence, torch.tensor([[1.0], [0.75]]).expand(2, 14), atol=1e-3)
+    target = torch.zeros(2, 14, 2)
+    target[1], target[0] = torch.tensor([15.5 / 16 * 0.75 + 0.5 / 16 * 0.25 - 0.5, 0.5 / 16 - 0.5]), joints[0]
+    assert IntegralNet("resnet18", heatmap_weight=0.0).loss(heatmaps, target) < 1e-6  # training: the whole map's centre
+
+
+@pytest.mark.parametrize("network", [ResNetRegressor("resnet18"), ResNetRegressor("resnet18", loss="rle"),
+                                     IntegralNet("resnet18")], ids=["regression", "rle", "integral"])
+def test_a_mirrored_output_is_that_of_the_mirrored_person(network):
+    torch.manual_seed(0)
+    output = 3 * torch.randn(2, 14, 16, 16) if isinstance(network, IntegralNet) else network.eval()(
+        torch.randn(2, 3, 32, 32)).detach()
+    partner = torch.tensor(LSP.mirror)
+    joints, confidence = network.joints(output)
+    turned, sure = network.joints(network.mirrored(output, partner))
+    assert torch.allclose(turned, joints[:, partner] * torch.tensor([-1.0, 1.0]), atol=1e-5)
+    assert confidence is None or torch.allclose(sure, confidence[:, partner], atol=1e-5)
+    assert torch.allclose(network.mirrored(network.mirrored(output, partner), partner), output)
 
 
 @pytest.mark.parametrize("backbone", ["resnet18", "efficientnet_lite0"])
