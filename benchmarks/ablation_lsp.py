@@ -49,6 +49,7 @@ CHOICES = {
     "heatmap loss x 10": {"--heatmap-weight": 1},
     "learning rate x 2": {"--learning-rate": 2e-3},
     "stem and two stages frozen": {"--frozen-stages": 3},
+    "heatmap loss x 100": {"--heatmap-weight": 10},
     "no heatmap loss": {"--heatmap-weight": 0},
     "direct regression, L1": REGRESSION,
     "direct regression, L2": REGRESSION | {"--loss": "mse"},
@@ -135,7 +136,7 @@ def publish(work, persons, settings):
     hits = {}
     for name in CHOICES:
         place = folder(work, settings.scale, name)
-        if (place / "runs/validation_flip_test.npy").exists():
+        if (place / "row.json").exists() and "failed" not in arrays.load_json(place / "row.json", ""):
             for label, end in ((name, ""), (f"{name}, flip test", "_flip_test")):
                 pose = arrays.load(place / f"runs/validation{end}.npy", "predictions")
                 hits[label] = {"pck@0.2": joint_hits(pose, truth, spans, 0.2),
