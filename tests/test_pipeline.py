@@ -405,7 +405,7 @@ def test_what_is_missing_names_the_step_that_makes_it(copy, script, missing, mes
 
 
 @pytest.mark.parametrize("script, flags, message", [
-    (train_stage1, ["--backbone", "resnet19", "--weights", "none"], "no ResNet named 'resnet19'"),
+    (train_stage1, ["--backbone", "resnet19", "--weights", "none"], "no backbone named 'resnet19'"),
     (train_stage2, ["--joints", "nose"], "no joint named nose; there are: r_ankle"),
     (train_stage2, ["--stage", "1"], "the cascade begins at stage 2"),
     (train_stage2, ["--crop-size", "60"], "AlexNet's smallest input is 67"),
