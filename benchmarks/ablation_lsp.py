@@ -26,6 +26,7 @@ from deeppose.reports import provenance  # noqa: E402
 from deeppose.settings import parse_settings  # noqa: E402
 from deeppose.steps import run_steps  # noqa: E402
 from deeppose.training import choose_device, load_checkpoint  # noqa: E402
+from integral_stage1 import IntegralNet, centres  # noqa: E402
 from trained_stages import load_stage1  # noqa: E402
 
 RAW_DIR = "data/raw"            # holds lsp_dataset.zip and lspet_dataset.zip
@@ -64,6 +65,11 @@ CHOICES = {
     "256 px": {"--input-size": 256},
     "24 epochs": {"--epochs": 24},
 }
+
+
+# what is appended to a row's name -> the file of its predictions
+FLIP_TEST, WHOLE = ", flip test", ", read at the whole map's centre"
+READINGS = {"": "validation", FLIP_TEST: "validation_flip_test", WHOLE: "validation_whole_map"}
 
 
 def main(argv=None):
@@ -108,7 +114,7 @@ def command_of(name, settings):
 
 
 def measured(name, work, persons, settings):
-    """Train one row and predict the validation persons with and without the flip test. Returns its facts."""
+    """Train one row and predict the validation persons in every way of READINGS. Returns its facts."""
     place = folder(work, settings.scale, name)
     flags = flags_of(name, settings)
     resume = ["--resume"] if (place / "checkpoints/stage1_last.pt").exists() else []
@@ -116,15 +122,23 @@ def measured(name, work, persons, settings):
     checkpoint = load_checkpoint(place / "checkpoints/stage1.pt", "python train_stage1.py")
     stage1 = load_stage1(place / "checkpoints", persons.dataset["dataset"], persons.device)
     rows = torch.tensor(np.flatnonzero(persons.held_out), device=persons.device)
-    for flip_test in (False, True):
-        pose = stage1.predict(persons, rows, flip_test).cpu().numpy()
-        arrays.save(place / f"runs/validation{'_flip_test' * flip_test}.npy", pose.astype(np.float32), "predictions")
+    for reading, file in READINGS.items():
+        if reading == WHOLE and not isinstance(stage1.network, IntegralNet):
+            continue
+        stage1.network.joints = whole_map if reading == WHOLE else type(stage1.network).joints.__get__(stage1.network)
+        pose = stage1.predict(persons, rows, reading == FLIP_TEST).cpu().numpy()
+        arrays.save(place / f"runs/{file}.npy", pose.astype(np.float32), "predictions")
     history = load_checkpoint(place / "checkpoints/stage1_last.pt", "python train_stage1.py")["history"]
     return {"best_epoch": len(checkpoint["history"]),
             "minutes": round(sum(row["seconds"] for row in history) / 60, 1),
             "images_per_second": history[-1]["images_per_second"],
             "provenance": {key: checkpoint["provenance"][key] for key in ("commit", "hardware", "threads", "versions",
                                                                           "date")}}
+
+
+def whole_map(output):
+    """Joints at the centre of mass of the whole heatmap, as training sees them."""
+    return centres(output.flatten(2).softmax(2).view_as(output)), None
 
 
 def publish(work, persons, settings):
@@ -137,13 +151,14 @@ def publish(work, persons, settings):
     for name in CHOICES:
         place = folder(work, settings.scale, name)
         if (place / "row.json").exists() and "failed" not in arrays.load_json(place / "row.json", ""):
-            for label, end in ((name, ""), (f"{name}, flip test", "_flip_test")):
-                pose = arrays.load(place / f"runs/validation{end}.npy", "predictions")
-                hits[label] = {"pck@0.2": joint_hits(pose, truth, spans, 0.2),
-                               "pcp_strict@0.5_mean8": limb_hits(pose, truth, persons.skeleton)[:, eight]}
+            for reading, file in READINGS.items():
+                if (path := place / f"runs/{file}.npy").exists():
+                    pose = arrays.load(path, "predictions")
+                    hits[name + reading] = {"pck@0.2": joint_hits(pose, truth, spans, 0.2),
+                                            "pcp_strict@0.5_mean8": limb_hits(pose, truth, persons.skeleton)[:, eight]}
     first = next(iter(CHOICES))
     table = {}
-    for label in [*CHOICES, f"{first}, flip test"]:
+    for label in [*CHOICES, first + FLIP_TEST, first + WHOLE]:
         record = folder(work, settings.scale, label) / "row.json"
         row = table[label] = arrays.load_json(record, "") if record.exists() else {}
         if label not in hits:

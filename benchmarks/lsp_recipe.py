@@ -33,6 +33,7 @@ INPUT_SIZE = 160                # side of stage 1's input, pixels
 EPOCHS = 22                     # of stage 1
 BATCH_SIZE = 32                 # of stage 1
 LEARNING_RATE = 2e-3            # of stage 1; results/ablation_lsp.json: better than the recipe's 1e-3
+HEATMAP_WEIGHT = 0.1            # of stage 1's heatmap loss
 SIGMA = 1.0                     # side of the cascade's windows, torso diameters
 CASCADE_SIZE = 67               # pixels along a window
 CASCADE_WIDTH = 0.5             # of the cascade's networks, 1 = AlexNet
@@ -46,7 +47,7 @@ def main(argv=None):
     stage1 = as_flags(RECIPE | {
         "--backbone": settings.backbone, "--weights": settings.weights, "--input-size": settings.input_size,
         "--epochs": settings.epochs, "--batch-size": settings.batch_size, "--learning-rate": settings.learning_rate,
-        "--channels-last": (), "--compile": ()})
+        "--heatmap-weight": settings.heatmap_weight, "--channels-last": (), "--compile": ()})
     stage2 = as_flags({
         "--crop-size": settings.cascade_size, "--width": settings.cascade_width, "--loss": "smooth_l1", "--dropout": 0,
         "--optimiser": "adam", "--learning-rate": 1e-3, "--batch-size": 64, "--schedule": "cosine",

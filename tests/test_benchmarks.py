@@ -106,6 +106,7 @@ def test_the_ablation_compares_rows_on_validation_persons(benchmark, raw_dir, tm
     changed = rows["no flips"]["pck@0.2"]
     assert changed["gain"] == pytest.approx(changed["mean"] - rows["recipe"]["pck@0.2"]["mean"])
     assert changed["low"] <= changed["gain"] <= changed["high"] and "gain" not in rows["recipe"]["pck@0.2"]
+    assert "gain" in rows["recipe, read at the whole map's centre"]["pck@0.2"]
     assert "gain" in rows["recipe, flip test"]["pck@0.2"] and "--flip 0" in rows["no flips"]["command"]
     run_steps = ablation.run_steps
     monkeypatch.setattr(ablation, "run_steps", None)  # finished rows are not run again
