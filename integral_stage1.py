@@ -51,7 +51,7 @@ class IntegralNet(Stage1Network):
         there: the centre of the whole map, which training looks at, is drawn towards the middle of the window where
         the map is in doubt between places.
         """
-        shares = output.flatten(2).softmax(2).view_as(output)
+        shares = shares_of(output)
         peak = _smoothed(shares).flatten(2).argmax(2)  # (B, J)
         height, width = output.shape[2:]
         # a Gaussian round the peak, the product of one along x and one along y
@@ -68,8 +68,7 @@ class IntegralNet(Stage1Network):
     def loss(self, output, joints_window):
         """output (B, J, h, w), joints_window (B, J, 2); NaN joints add nothing, joints beyond the window nothing to
         the heatmaps' part. Returns a scalar, 0 if no joint counts."""
-        shares = output.flatten(2).softmax(2).view_as(output)
-        loss = masked_loss(centres(shares), joints_window, self.loss_name)
+        loss = masked_loss(centres(shares_of(output)), joints_window, self.loss_name)
         if not self.heatmap_weight:
             return loss
         counts = (joints_window.abs() <= 0.5).all(-1)  # (B, J), False where NaN
@@ -82,6 +81,11 @@ class IntegralNet(Stage1Network):
         entropy = -(target.flatten(2) * output.flatten(2).log_softmax(2)).sum(2)  # (B, J)
         count = mean_over_processes(counts.sum()).clamp(min=1e-9)
         return loss + self.heatmap_weight * entropy.where(counts, torch.zeros_like(entropy)).sum() / count
+
+
+def shares_of(output):
+    """Each heatmap of an output (B, J, h, w) as shares of 1."""
+    return output.flatten(2).softmax(2).view_as(output)
 
 
 def centres(maps):

@@ -233,7 +233,7 @@ def evaluate(model, persons, rows, input_size, batch_size, group):
     predicted, truth = predicted_px.cpu().numpy(), truth_px.cpu().numpy()
     hits = joint_hits(predicted, truth, diameters(truth, persons.skeleton), 0.2)
     limbs = limb_hits(predicted, truth, persons.skeleton)
-    limbs = limbs[:, [list(persons.skeleton.limbs).index(name) for name in persons.skeleton.paper_limbs]]
+    limbs = limbs[:, persons.skeleton.paper_limb_indices]
     scores = {"validation_loss": loss, "pdj": 100 * overall_mean(hits),
               "pcp": 100 * overall_mean(limbs)}
     sources = persons.sources[rows.cpu().numpy()]

@@ -20,13 +20,13 @@ import lsp_data  # noqa: E402
 import train_stage1  # noqa: E402
 from deeppose import arrays  # noqa: E402
 from deeppose.errors import UserError, run  # noqa: E402
-from deeppose.metrics import diameters, joint_hits, limb_hits, overall_mean, paired_bootstrap, standard_error  # noqa: E402
 from deeppose.persons import load_persons  # noqa: E402
-from deeppose.reports import provenance  # noqa: E402
+from deeppose.reports import provenance, score  # noqa: E402
 from deeppose.settings import parse_settings  # noqa: E402
 from deeppose.steps import run_steps  # noqa: E402
+from deeppose.testing import gain  # noqa: E402
 from deeppose.training import choose_device, load_checkpoint  # noqa: E402
-from integral_stage1 import IntegralNet, centres  # noqa: E402
+from integral_stage1 import IntegralNet, centres, shares_of  # noqa: E402
 from trained_stages import load_stage1  # noqa: E402
 
 RAW_DIR = "data/raw"            # holds lsp_dataset.zip and lspet_dataset.zip
@@ -80,19 +80,30 @@ def main(argv=None):
     if not (work / "data/dataset.json").exists():
         run_steps([(lsp_data, ["--raw-dir", settings.raw_dir])], work, settings.seed, settings.device)
     persons = load_persons(work / "data", "train", choose_device(settings.device))
-    for name in settings.rows or CHOICES:
-        record, command = folder(work, settings.scale, name) / "row.json", command_of(name, settings)
-        if record.exists():
-            if (old := arrays.load_json(record, "")["command"]) != command:
-                raise UserError(f"{record} is of\n  {old}\nnot of\n  {command}\nUse another --work-dir")
-            continue
+    pending = [name for name in settings.rows or CHOICES if not finished(name, work, settings)]
+    for name in pending:
         try:
             row = measured(name, work, persons, settings)
         except UserError as error:  # a loss that is not finite, say: the others can still be compared
             row = {"failed": str(error)}
-        arrays.save_json(record, {"command": command, **row})
+        arrays.save_json(record_of(name, work, settings), {"command": command_of(name, settings), **row})
         publish(work, persons, settings)
-    publish(work, persons, settings)
+    if not pending:
+        publish(work, persons, settings)
+
+
+def finished(name, work, settings):
+    """Whether a row stands in WORK_DIR. Raises UserError where it was made by another command."""
+    record, command = record_of(name, work, settings), command_of(name, settings)
+    if not record.exists():
+        return False
+    if (old := arrays.load_json(record, "")["command"]) != command:
+        raise UserError(f"{record} is of\n  {old}\nnot of\n  {command}\nUse another --work-dir")
+    return True
+
+
+def record_of(name, work, settings):
+    return folder(work, settings.scale, name) / "row.json"
 
 
 def as_flags(settings):
@@ -123,9 +134,10 @@ def measured(name, work, persons, settings):
     stage1 = load_stage1(place / "checkpoints", persons.dataset["dataset"], persons.device)
     rows = torch.tensor(np.flatnonzero(persons.held_out), device=persons.device)
     for reading, file in READINGS.items():
-        if reading == WHOLE and not isinstance(stage1.network, IntegralNet):
-            continue
-        stage1.network.joints = whole_map if reading == WHOLE else type(stage1.network).joints.__get__(stage1.network)
+        if reading == WHOLE:  # the last one
+            if not isinstance(stage1.network, IntegralNet):
+                continue
+            stage1.network.joints = whole_map
         pose = stage1.predict(persons, rows, reading == FLIP_TEST).cpu().numpy()
         arrays.save(place / f"runs/{file}.npy", pose.astype(np.float32), "predictions")
     history = load_checkpoint(place / "checkpoints/stage1_last.pt", "python train_stage1.py")["history"]
@@ -138,38 +150,35 @@ def measured(name, work, persons, settings):
 
 def whole_map(output):
     """Joints at the centre of mass of the whole heatmap, as training sees them."""
-    return centres(output.flatten(2).softmax(2).view_as(output)), None
+    return centres(shares_of(output)), None
 
 
 def publish(work, persons, settings):
     """Score every finished row against the first, print the table and write results/ablation_lsp.json."""
     held = persons.held_out
-    truth, lsp = persons.truth[held], persons.sources[held] == "lsp"
-    spans = diameters(truth, persons.skeleton)
-    eight = [list(persons.skeleton.limbs).index(name) for name in persons.skeleton.paper_limbs]
-    hits = {}
+    truth, heads, lsp = persons.truth[held], persons.head_sizes[held], persons.sources[held] == "lsp"
+    poses = {}
     for name in CHOICES:
         place = folder(work, settings.scale, name)
-        if (place / "row.json").exists() and "failed" not in arrays.load_json(place / "row.json", ""):
+        record = record_of(name, work, settings)
+        if record.exists() and "failed" not in arrays.load_json(record, ""):
             for reading, file in READINGS.items():
                 if (path := place / f"runs/{file}.npy").exists():
-                    pose = arrays.load(path, "predictions")
-                    hits[name + reading] = {"pck@0.2": joint_hits(pose, truth, spans, 0.2),
-                                            "pcp_strict@0.5_mean8": limb_hits(pose, truth, persons.skeleton)[:, eight]}
+                    poses[name + reading] = arrays.load(path, "predictions")
     first = next(iter(CHOICES))
     table = {}
     for label in [*CHOICES, first + FLIP_TEST, first + WHOLE]:
-        record = folder(work, settings.scale, label) / "row.json"
+        record = record_of(label, work, settings)
         row = table[label] = arrays.load_json(record, "") if record.exists() else {}
-        if label not in hits:
+        if label not in poses:
             table[label] = row or "not measured"
             continue
-        for metric, own in hits[label].items():
-            row[metric] = {"mean": 100 * overall_mean(own), "standard_error": 100 * standard_error(own),
-                           "mean_lsp": 100 * overall_mean(own[lsp])}
-            if first in hits and label != first:
-                gain, (low, high) = paired_bootstrap(hits[first][metric], own)
-                row[metric] |= {"gain": 100 * gain, "low": 100 * low, "high": 100 * high}
+        pose = poses[label]
+        all_, ours = (score(pose[chosen], truth[chosen], heads[chosen], persons.skeleton) for chosen in (..., lsp))
+        gains = gain(poses[first], pose, truth, persons.skeleton) if first in poses and label != first else {}
+        for key, metric, mean in (("pck@0.2", "pck@0.2", "mean"), ("pcp_strict@0.5_mean8", "pcp_strict@0.5", "mean8")):
+            row[key] = {"mean": all_[metric][mean], "standard_error": all_["standard_error"][key],
+                        "mean_lsp": ours[metric][mean], **gains.get(key, {})}
     path = Path(settings.result_dir, "ablation_lsp.json")
     scales = arrays.load_json(path, "")["scales"] if path.exists() else dict.fromkeys(PROXIES, "not measured")
     old = scales[settings.scale]["rows"] if isinstance(scales[settings.scale], dict) else {}

@@ -47,7 +47,7 @@ def score(predicted, truth, head_sizes, skeleton, thresholds=THRESHOLDS):
     rates("pckh@0.5", skeleton.joints, joint_hits(predicted, truth, head_sizes, 0.5), {"mean": slice(None)})
     limbs = list(skeleton.limbs)
     means = {f"mean{len(limbs)}": slice(None),
-             f"mean{len(skeleton.paper_limbs)}": [limbs.index(name) for name in skeleton.paper_limbs]}
+             f"mean{len(skeleton.paper_limbs)}": skeleton.paper_limb_indices}
     for kind in ("strict", "relaxed"):
         rates(f"pcp_{kind}@0.5", limbs, limb_hits(predicted, truth, skeleton, 0.5, relaxed=kind == "relaxed"), means)
     return scores | {"standard_error": errors, "persons": len(truth)}

@@ -33,6 +33,11 @@ class Skeleton:
         return tuple(not it for it in lower), lower
 
     @property
+    def paper_limb_indices(self):
+        """Where the paper's limbs stand among all."""
+        return [list(self.limbs).index(name) for name in self.paper_limbs]
+
+    @property
     def limb_indices(self):
         """The joints at the ends of the paper's limbs: all but neck and head."""
         ends = {name for limb in self.paper_limbs for end in self.limbs[limb] for name in end}

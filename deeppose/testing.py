@@ -70,10 +70,9 @@ def write_test_run(run_dir, stage, poses, persons, settings, seconds, **more):
 def gain(before, after, truth, skeleton):
     """Paired bootstrap over persons: points gained, with 95% interval, of the headline scores."""
     spans = diameters(truth, skeleton)
-    eight = [list(skeleton.limbs).index(name) for name in skeleton.paper_limbs]
     hits = {"pck@0.2": lambda pose: joint_hits(pose, truth, spans, 0.2),
             "pcp_strict@0.5_mean10": lambda pose: limb_hits(pose, truth, skeleton),
-            "pcp_strict@0.5_mean8": lambda pose: limb_hits(pose, truth, skeleton)[:, eight]}
+            "pcp_strict@0.5_mean8": lambda pose: limb_hits(pose, truth, skeleton)[:, skeleton.paper_limb_indices]}
     result = {}
     for name, of in hits.items():
         change, (low, high) = paired_bootstrap(of(before), of(after))
