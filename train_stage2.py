@@ -87,6 +87,7 @@ MIXED_PRECISION = True           # bfloat16 on CUDA; elsewhere always float32
 HALF_WEIGHTS = True              # keep finished weights in half precision
 
 ERRORS = "residuals"             # residuals | gaussian | fixed: drawn from held-out errors, their fit, or deltas.npy
+MISSED = True                    # learn also from windows that miss the true joint, which can't be seen there
 ROTATION = 15.0                  # largest random turn of a window either way, degrees
 SCALE = (0.85, 1.18)             # least and largest random factor on a window's side
 FLIP = 0.5                       # probability of mirroring; the mirrored left joint trains the right one's network
@@ -150,7 +151,7 @@ def train_joint(name, data, settings):
         last.unlink(missing_ok=True)
     if final.exists():
         checkpoint = load_checkpoint(final, "python train_stage2.py --restart")
-        changed = changed_settings(checkpoint["settings"], plain_settings(settings), ignore=RUN_SETTINGS)
+        changed = changed_settings(OLDER | checkpoint["settings"], plain_settings(settings), ignore=RUN_SETTINGS)
         stale = checkpoint["refines"] != data.errors.fingerprint
         last.unlink(missing_ok=True)
         print(f"{name}: finished already, skipped ({final})"
@@ -178,7 +179,7 @@ def train_joint(name, data, settings):
     history, best, best_epoch, best_weights = [], before["area"], 0, clones(model)
     if last.exists():
         state = load_checkpoint(last, "python train_stage2.py --restart")
-        if changed := changed_settings(state["settings"], plain_settings(settings), ignore=RUN_SETTINGS):
+        if changed := changed_settings(OLDER | state["settings"], plain_settings(settings), ignore=RUN_SETTINGS):
             raise UserError(f"{last} was begun with other settings ({changed}); use the same, or --restart")
         if state["refines"] != data.errors.fingerprint:
             raise UserError(f"{last} was begun on other output of stage {settings.stage - 1}; use --restart")
@@ -235,6 +236,7 @@ def clones(network):
 
 # a run may change these and still go on with what another began
 RUN_SETTINGS = ("data_dir", "checkpoint_dir", "run_dir", "device", "images", "joints", "restart", "half_weights")
+OLDER = {"missed": True}  # what older checkpoints do not say of themselves
 
 
 def chosen_joints(settings, skeleton):
@@ -258,8 +260,8 @@ def batches(data, chosen, outside, generator, settings):
 
     chosen   batches of (B, 2) pairs of person and joint
     outside  0-d tensor that counts the truths beyond their window's edge
-    Yields   images (B, 3, S, S), displacements (B, outputs, 2) window sides, NaN for the other joints of a shared one;
-             each batch valid until the next
+    Yields   images (B, 3, S, S), displacements (B, outputs, 2) window sides, NaN for the other joints of a shared one
+             and, with MISSED off, where the truth lies outside; each batch valid until the next
     """
     reduction = reduction_for(data.sides.median().item(), settings.crop_size)
     joints = data.annotated.shape[1]
@@ -278,7 +280,10 @@ def batches(data, chosen, outside, generator, settings):
         windows = make_windows(truth_px + error, data.sides[person] * uniform(count, low, high, generator).exp(),
                                uniform(count, -settings.rotation, settings.rotation, generator), flipped)
         displacement = to_window(truth_px[:, None], windows)  # (B, 1, 2)
-        outside += (displacement.abs() > 0.5).any(-1).sum()
+        missed = (displacement.abs() > 0.5).any(-1, keepdim=True)
+        outside += missed.sum()
+        if not settings.missed:
+            displacement = displacement.masked_fill(missed, torch.nan)
         if settings.shared_network:
             own = torch.arange(joints, device=joint.device) == joint[:, None]  # (B, J)
             displacement = displacement.where(own[..., None], torch.nan)

@@ -21,7 +21,7 @@ STAGE1 = ("--backbone resnet18 --weights none --input-size 96 --loss smooth_l1 -
           "--learning-rate 1e-3 --weight-decay 0.05 --schedule cosine --warmup-epochs 1 --epochs 22 --batch-size 32 "
           "--channels-last").split()
 STAGE2 = ("--crop-size 67 --width 0.5 --loss smooth_l1 --dropout 0 --optimiser adam --learning-rate 1e-3 "
-          "--batch-size 64 --schedule cosine --sigma 1 --crops-per-image 3 --epochs 3").split()
+          "--batch-size 64 --schedule cosine --sigma 1 --crops-per-image 3 --epochs 3 --no-missed").split()
 
 
 def main(argv=None):

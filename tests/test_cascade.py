@@ -44,7 +44,7 @@ def cascade_data(residual, truth, estimate, sigma=2.0, held_out=None):
 
 def draw(data, joint, **knobs):
     settings = SimpleNamespace(**{"crop_size": 67, "scale": (1.0, 1.0), "rotation": 0.0, "flip": 0.0, "colour": 0.0,
-                                  "shared_network": False} | knobs)
+                                  "shared_network": False, "missed": True} | knobs)
     pairs = train_stage2.training_pairs(data, torch.tensor([joint]))
     outside = torch.zeros(())
     images, target = next(train_stage2.batches(data, [pairs], outside, torch.Generator().manual_seed(0), settings))
@@ -87,6 +87,15 @@ def test_truths_beyond_their_window_are_counted_and_kept():
     _, target, outside = draw(cascade_data([1.2, 0.0], poses(30), poses(30, seed=1)), NECK)
     assert outside == 30
     assert torch.allclose(target[:, 0, 0], torch.tensor(-0.6), atol=1e-5)
+
+
+def test_without_missed_only_truths_within_their_window_are_learnt():
+    data = cascade_data([0.9, 0.0], poses(200), poses(200, seed=1))  # 0.45 sides: some lie within, as scales differ
+    _, target, outside = draw(data, NECK, scale=(0.8, 1.25))
+    _, kept, counted = draw(data, NECK, scale=(0.8, 1.25), missed=False)
+    within = (target[:, 0].abs() <= 0.5).all(-1)
+    assert 0 < outside < 200 and counted == outside == (~within).sum()
+    assert torch.equal(kept[within], target[within]) and kept[~within].isnan().all()
 
 
 def test_held_out_and_unannotated_persons_train_nothing():
