@@ -1,8 +1,8 @@
-"""All six steps on the real LSP and LSPe from random initialisation, as large as two CPU cores train in about an hour
-and a half: direct regression, as in the paper.
+"""All six steps on the real LSP and LSPe from random initialisation, as large as two CPU cores train in about two
+hours: direct regression, as in the paper.
 
 Reads   the raw archives in RAW_DIR
-Writes  results/lsp_cpu.json  scores of both stages, settings, seconds of each step, hardware, commit
+Writes  results/lsp_cpu.json  scores of every stage, settings, seconds of each step, hardware, commit
         WORK_DIR/             data, checkpoints and runs; a step that is finished there is not run again
 """
 from lsp_run import measure
@@ -13,6 +13,7 @@ from deeppose.settings import parse_settings
 RAW_DIR = "data/raw"            # holds lsp_dataset.zip and lspet_dataset.zip
 WORK_DIR = "runs/lsp_cpu"       # data, checkpoints and runs of this measurement
 RESULT_DIR = "results"          # where lsp_cpu.json goes
+STAGES = 3                      # to train: 1, 2 or 3; more can follow later
 SEED = 0                        # of every step
 DEVICE = "cpu"                  # auto, cpu, cuda, cuda:1, mps
 
@@ -26,7 +27,7 @@ STAGE2 = ("--crop-size 67 --width 0.5 --loss smooth_l1 --dropout 0 --optimiser a
 
 def main(argv=None):
     settings = parse_settings(globals(), argv)
-    measure("lsp_cpu", settings, PREPARE, STAGE1, STAGE2)
+    measure("lsp_cpu", settings, PREPARE, STAGE1, STAGE2, settings.stages)
 
 
 if __name__ == "__main__":
