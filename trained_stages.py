@@ -57,8 +57,8 @@ def load_stage1(checkpoint_dir, dataset, device):
     checkpoint = load_checkpoint(path, "python train_stage1.py")
     _stop_if_foreign(checkpoint, dataset, path)
     network = {"regression": ResNetRegressor, "integral": IntegralNet}[checkpoint.get("kind", "regression")]
-    return Stage1(network.from_checkpoint(checkpoint).to(device), checkpoint["input_size"],
-                  checkpoint["split"], _fingerprint("", checkpoint))
+    model = network.from_checkpoint(checkpoint).to(device, memory_format=torch.channels_last)
+    return Stage1(model, checkpoint["input_size"], checkpoint["split"], _fingerprint("", checkpoint))
 
 
 def load_cascade(checkpoint_dir, stage, skeleton, dataset, device):

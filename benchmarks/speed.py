@@ -19,6 +19,7 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
 
 import numpy as np
 import scipy.io
@@ -70,7 +71,7 @@ SIGMA = 1.0                  # side of its windows, in diameters
 STAGE2_BATCH = 64            # windows a step
 SECONDS = 4.0                # about how long each throughput is measured, each time
 REPEATS = 3                  # how often; the two sides of a ratio take turns, and the middle one counts
-SECTIONS: tuple[str, ...] = ()  # step1 | stage1 | stage2 | inference | compile: to measure; empty: all but compile
+SECTIONS: tuple[str, ...] = ()  # step1 | stage1 | stage2 | inference | compile | memory; empty: all but the last two
 
 
 # in boxes, in LSP's order; the persons' torsos are about as long as LSP's
@@ -94,8 +95,9 @@ def main(argv=None):
                 ("stage1", "stage 1", lambda: measure_stage1(persons, settings, rate)),
                 ("stage2", "stage 2", lambda: measure_stage2(folder / "data", persons, settings, rate)),
                 ("inference", "inference", lambda: measure_inference(folder, persons, settings, rate)),
-                ("compile", "compile", lambda: measure_compile(settings, device))):
-            if section in settings.sections or not settings.sections and section != "compile":
+                ("compile", "compile", lambda: measure_compile(settings, device)),
+                ("memory", "freed memory kept", lambda: measure_kept_memory(settings))):
+            if section in settings.sections or not settings.sections and section not in ("compile", "memory"):
                 figures[title] = measure()
     path = Path(settings.result_dir, f"{settings.name}_{hardware}.json")
     published = ROOT / "results" / path.name
@@ -175,23 +177,63 @@ def measure_stage1(persons, settings, rate):
 
 def measure_compile(settings, device):
     """The bare step of the small integral network, compiled beside plain, and the seconds of compiling."""
-    size = settings.stage1_batch
-    images = torch.randn(size, 3, settings.input_size, settings.input_size, device=device).contiguous(
-        memory_format=torch.channels_last)
-    target = torch.rand(size, len(LSP.joints), 2, device=device) - 0.5
-
-    def stepping(network, model):
-        optimiser = make_optimiser("adamw", network.parameters(), 1e-4)
-        batch = [(images, target)] * math.ceil(settings.persons / size)
-        return lambda: train_one_epoch(model, network, batch, len(batch), optimiser, lambda epoch: 1e-4, 0,
-                                       mixed=True)[1]
-
-    plain, twin = (IntegralNet().to(device, memory_format=torch.channels_last) for _ in range(2))
+    plain, twin = (new_integral(device) for _ in range(2))
     compiled = torch.compile(twin, dynamic=False)
-    seconds, _ = timed(lambda: twin.loss(compiled.train()(images), target).backward(), device)
-    rates = compare({"bare": stepping(plain, plain), "pipeline": stepping(twin, compiled)}, device, settings)
+    seconds, _ = timed(stepping(twin, compiled, settings, device, 1), device)
+    steps = math.ceil(settings.persons / settings.stage1_batch)
+    rates = compare({"bare": stepping(plain, plain, settings, device, steps),
+                     "pipeline": stepping(twin, compiled, settings, device, steps)}, device, settings)
     return {"plain step, images/s": rates["bare"], "compiled step, images/s": rates["pipeline"],
             "compiled, times as fast": rates["ratio"], "first compiled step, seconds": seconds}
+
+
+def measure_kept_memory(settings):
+    """The bare step of the small integral network on the CPU, in processes that keep freed memory as the scripts do
+    beside ones that give it back, in turns."""
+    program = "import sys; sys.path.insert(0, 'benchmarks'); import speed; speed.step_in_a_process(sys.argv[1:])"
+    sides = {"given back": [], "kept": []}
+    for _ in range(settings.repeats):
+        for side, found in sides.items():
+            flags = [side == "kept", settings.stage1_batch, settings.input_size, settings.seconds]
+            done = subprocess.run([sys.executable, "-c", program, *map(str, flags)], cwd=ROOT, check=True,
+                                  capture_output=True, text=True)
+            found.append([float(value) for value in done.stdout.split()])
+    (given_back, less), (kept, more) = (map(statistics.median, zip(*found)) for found in sides.values())
+    return {"given back, images/s": given_back, "kept, images/s": kept,
+            "times as fast": statistics.median(k[0] / g[0] for g, k in zip(*sides.values())),
+            "given back, peak host MB": less, "kept, peak host MB": more}
+
+
+def step_in_a_process(flags):
+    """Print images/s of the bare step and the process's peak host MB. flags: whether memory is kept, as the scripts
+    have it, batch, input size and seconds."""
+    kept, batch, side, seconds = flags
+    device = choose_device("cpu") if kept == "True" else torch.device("cpu")
+    settings = SimpleNamespace(stage1_batch=int(batch), input_size=int(side))
+    network = new_integral(device)
+    step, done = stepping(network, network, settings, device, 1), 0
+    step()
+    with PeakMemory() as memory:
+        watch = Stopwatch()
+        while watch.seconds < float(seconds):
+            done += step()
+        rate = done / watch.seconds
+    print(rate, memory.host_mb)
+
+
+def new_integral(device):
+    return IntegralNet().to(device, memory_format=torch.channels_last)
+
+
+def stepping(network, model, settings, device, steps):
+    """A function that takes training steps of a network, as `model` computes it, on one batch; it returns how many
+    images they were."""
+    size, side = settings.stage1_batch, settings.input_size
+    images = torch.randn(size, 3, side, side, device=device).contiguous(memory_format=torch.channels_last)
+    target = torch.rand(size, len(LSP.joints), 2, device=device) - 0.5
+    optimiser = make_optimiser("adamw", network.parameters(), 1e-4)
+    batch = [(images, target)] * steps
+    return lambda: train_one_epoch(model, network, batch, steps, optimiser, lambda epoch: 1e-4, 0, mixed=True)[1]
 
 
 def measure_stage2(data_dir, persons, settings, rate):
@@ -257,7 +299,8 @@ def measure_inference(folder, persons, settings, rate):
     """Predicting all persons with each stage beside the bare forward passes; one person; from nothing to a pose."""
     device = persons.device
     rows = torch.arange(len(persons.joints_px), device=device)
-    stage1 = Stage1(new_stage1(settings, device).eval(), settings.input_size, "", "1")
+    network = new_stage1(settings, device).eval().to(memory_format=torch.channels_last)  # as they are loaded
+    stage1 = Stage1(network, settings.input_size, "", "1")
     networks = [on_device(CascadeNet(settings.crop_size, settings.width), device).eval() for _ in LSP.joints]
     stage2 = CascadeStage({joint: (network, 0) for joint, network in enumerate(networks)}, sigma=settings.sigma,
                           smallest_diameter=0.1, flip_test=False, refines="1", fingerprint="2")

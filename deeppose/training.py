@@ -1,5 +1,6 @@
 """What the two training scripts share: batches, one epoch, optimisers, schedules, checkpoints, resume, the log."""
 import csv
+import ctypes
 import math
 import sys
 import time
@@ -15,8 +16,12 @@ from .distributed import mean_over_processes, process_count
 from .errors import UserError
 
 
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's mallopt
+
+
 def choose_device(name):
-    """"auto" takes CUDA, else Apple's GPU, else the CPU; else torch's own names (cuda:1, cpu). Raises UserError."""
+    """"auto" takes CUDA, else Apple's GPU, else the CPU; else torch's own names (cuda:1, cpu). For a CPU, the process
+    keeps its memory from now on. Raises UserError."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
@@ -25,7 +30,21 @@ def choose_device(name):
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"device {name!r} can't be used ({str(error).splitlines()[0]}); "
                         "--device auto takes what is there") from None
+    if device.type == "cpu":
+        keep_freed_memory()
     return device
+
+
+def keep_freed_memory():
+    """Have glibc keep freed memory for what comes next, in place of giving it back to the kernel.
+
+    A step's tensors are as large as the last step's, and to fetch them anew, page by page, can take as long as to
+    compute them. Does nothing without glibc (macOS, Windows, musl).
+    """
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(M_MMAP_MAX, 0)  # no mapping of its own for a large block
+        libc.mallopt(M_TRIM_THRESHOLD, -1)  # never
 
 
 def epoch_generators(device, epoch, *seeds, rank=0):

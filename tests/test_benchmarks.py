@@ -40,6 +40,12 @@ def test_speed_takes_every_ratio(benchmark, tmp_path, capsys):
     assert content["seed"] == 0 and content["hardware"]
 
 
+def test_a_process_steps_and_tells_its_rate_and_memory(benchmark, capsys):
+    benchmark("speed").step_in_a_process(["True", "2", "32", "0.01"])
+    rate, memory = map(float, capsys.readouterr().out.split())
+    assert rate > 0 and (math.isnan(memory) or memory > 50)
+
+
 def test_speed_counts_operations(benchmark):
     speed = benchmark("speed")
     settings = Namespace(persons=4, seconds=1e-6, repeats=1)

@@ -1,10 +1,14 @@
 """Batches, schedules, the epoch's loss and what stops it."""
 import math
+import platform
+import subprocess
+import sys
 
 import pytest
 import torch
 
 from deeppose.errors import UserError
+from deeppose.reports import PROJECT
 from deeppose.training import (
     changed_settings,
     choose_device,
@@ -105,6 +109,26 @@ def test_a_device_that_is_not_there_is_said():
         choose_device("cuda:77")
     with pytest.raises(UserError, match="device 'gpu' can't be used"):
         choose_device("gpu")
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="memory is kept by glibc's own means")
+def test_on_a_cpu_freed_memory_is_kept():
+    program = """
+import resource, torch
+from deeppose.training import choose_device
+def pages():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(8):
+        torch.empty(2 ** 24).zero_()  # 64 MiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+given_back = pages()
+choose_device("cpu")
+pages()
+print(given_back, pages())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=PROJECT)
+    given_back, kept = map(int, done.stdout.split())
+    assert kept < given_back / 4
 
 
 def test_changed_settings_are_named():
