@@ -17,14 +17,15 @@ class Stage1Network(nn.Module):
     """What stage 1's networks share: a backbone with its features, parts of it frozen, making from a checkpoint.
 
     backbone  a torchvision ResNet by name, or efficientnet_lite0; randomly initialised (see `load_initial_weights`)
+    pooled    whether features at stride 32 will be pooled: efficientnet_lite0's then come after its last convolution
     """
 
-    def __init__(self, backbone):
+    def __init__(self, backbone, pooled=False):
         super().__init__()
         if backbone != LITE and backbone not in resnets():
             raise UserError(f"no backbone named {backbone!r}; there are: {LITE}, {', '.join(resnets())}")
         if backbone == LITE:
-            self.backbone = EfficientNetLite0()
+            self.backbone = EfficientNetLite0(head=pooled)
             self.widths = self.backbone.channels
         else:
             self.backbone = torchvision.models.get_model(backbone, weights=None)

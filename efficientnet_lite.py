@@ -47,11 +47,12 @@ class InvertedResidual(nn.Sequential):
 
 
 class EfficientNetLite0(nn.Module):
-    """channels: of the features given out, at strides 8, 16 and 32."""
-    channels = (40, 112, 320)
+    """head: whether features at stride 32 pass the last convolution, after which ImageNet's classes were told apart.
+    channels: of the features given out, at strides 8, 16 and 32."""
 
-    def __init__(self):
+    def __init__(self, head=False):
         super().__init__()
+        self.channels = (40, 112, 1280 if head else 320)
         self.stem = nn.Sequential(*convolution(3, 32, 3, 2))
         inputs, self.stages = 32, nn.ModuleList()
         for expansion, kernel, stride, outputs, repeats in STAGES:
@@ -59,15 +60,16 @@ class EfficientNetLite0(nn.Module):
             others = [InvertedResidual(outputs, outputs, expansion, kernel, 1) for _ in range(repeats - 1)]
             self.stages.append(nn.Sequential(first, *others))
             inputs = outputs
+        self.head = nn.Sequential(*convolution(inputs, 1280, 1)) if head else nn.Identity()
 
     def forward(self, images):
         """images (B, 3, H, W) normalised, H and W multiples of 32 -> features at strides 8, 16, 32."""
         x, seen = self.stem(images), []
         for number, stage in enumerate(self.stages):
             x = stage(x)
-            if number in (2, 4, 6):
+            if number in (2, 4):
                 seen.append(x)
-        return seen
+        return [*seen, self.head(x)]
 
 
 def imagenet_file():
@@ -83,7 +85,7 @@ def imagenet_file():
 def load_weights(network, state, source):
     """Copy the package's weights into an EfficientNetLite0; they stand in the same order under other names.
 
-    state   name -> tensor, also with the head (convolution, BatchNorm, classifier) that is not used here
+    state   name -> tensor, also with the head and classifier that may not be used here
     Raises  UserError where they do not fit
     """
     own = network.state_dict()

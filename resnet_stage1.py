@@ -16,7 +16,7 @@ class ResNetRegressor(Stage1Network):
     """
 
     def __init__(self, backbone="resnet34", joints=14, dropout=0.6, loss="mse"):
-        super().__init__(backbone)
+        super().__init__(backbone, pooled=True)
         self.arguments = {"backbone": backbone, "joints": joints, "dropout": dropout, "loss": loss}
         self.likelihood = ResidualLikelihood() if loss == "rle" else None
         self.loss_name = "smooth_l1" if self.likelihood else loss  # of the coordinates alone
