@@ -52,7 +52,7 @@ def main(argv=None):
         "--crop-size": settings.cascade_size, "--width": settings.cascade_width, "--loss": "smooth_l1", "--dropout": 0,
         "--optimiser": "adam", "--learning-rate": 1e-3, "--batch-size": 64, "--schedule": "cosine",
         "--sigma": settings.sigma, "--crops-per-image": settings.crops_per_image,
-        "--epochs": settings.cascade_epochs})
+        "--epochs": settings.cascade_epochs, "--no-missed": ()})
     measure(settings.name, settings, [], stage1, stage2, settings.stages, flip_test=True)
     if settings.release:
         release(Path(settings.release), settings.work_dir, settings.device)
