@@ -69,7 +69,7 @@ class Stage1Network(nn.Module):
                 *(norms if self.frozen_batchnorm else ())]
 
     def _parts(self):
-        """The backbone's modules, stem first, in the order in which they see an image."""
+        """The backbone's parts that can be frozen, stem first, in the order in which they see an image."""
         net = self.backbone
         if isinstance(net, EfficientNetLite0):
             return [[net.stem], *([stage] for stage in net.stages)]

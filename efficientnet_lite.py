@@ -85,7 +85,7 @@ def imagenet_file():
 def load_weights(network, state, source):
     """Copy the package's weights into an EfficientNetLite0; they stand in the same order under other names.
 
-    state   name -> tensor, also with the head and classifier that may not be used here
+    state   name -> tensor, also with the classifier, and with the head where the network has none
     Raises  UserError where they do not fit
     """
     own = network.state_dict()

@@ -78,7 +78,7 @@ STEP_FACTOR = 0.1                # step: factor of each drop
 AVERAGE_DECAY = 0.0              # decay per step of the weights' moving average, which is then what is kept; 0 = none
 CLIP: float | None = None        # largest gradient norm; none = unlimited
 MIXED_PRECISION = True           # bfloat16 on CUDA; elsewhere always float32
-CHANNELS_LAST = False            # memory layout of the network; always on CUDA; on a CPU it pays from 96 px on
+CHANNELS_LAST = False            # memory layout while training; always on CUDA; on a CPU it pays from 96 px on
 COMPILE = False                  # torch.compile: some minutes at first, faster steps after; a CPU needs a C++ compiler
 FROZEN_STAGES = 0                # leading parts of the backbone left as loaded, the stem being the first; 0 = none
 FREEZE_BATCHNORM = False         # leave BatchNorm as loaded: its statistics and its weights

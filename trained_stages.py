@@ -57,7 +57,8 @@ def load_stage1(checkpoint_dir, dataset, device):
     checkpoint = load_checkpoint(path, "python train_stage1.py")
     _stop_if_foreign(checkpoint, dataset, path)
     network = {"regression": ResNetRegressor, "integral": IntegralNet}[checkpoint.get("kind", "regression")]
-    model = network.from_checkpoint(checkpoint).to(device, memory_format=torch.channels_last)
+    layout = torch.contiguous_format if torch.device(device).type == "mps" else torch.channels_last  # faster elsewhere
+    model = network.from_checkpoint(checkpoint).to(device, memory_format=layout)
     return Stage1(model, checkpoint["input_size"], checkpoint["split"], _fingerprint("", checkpoint))
 
 

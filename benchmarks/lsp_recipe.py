@@ -1,7 +1,10 @@
 """Stage 1 by the recipe that ablation_lsp.py measures, and the paper's cascade on it, on LSP + LSPe.
 
-The settings below are the best that two CPU cores train in about an hour and a half; stage 1 of that run is the model
-that the project ships. On a GPU:
+The settings below are what two CPU cores train in about an hour. The model that the project ships went on from there:
+    python benchmarks/lsp_recipe.py --stages 1
+    python benchmarks/lsp_recipe.py --name lsp_lite_192 --weights runs/lsp_lite/checkpoints/stage1.pt --input-size 192
+        --epochs 15 --learning-rate 1e-3 --heatmap-weight 1 --release checkpoints/released/stage1.pt
+On a GPU:
     python benchmarks/lsp_recipe.py --name lsp_recipe_gpu --input-size 256 --epochs 150 --batch-size 64
         --cascade-size 227 --cascade-width 1 --cascade-epochs 7
 

@@ -1,6 +1,7 @@
 """What the pipeline adds to the bare networks: throughput, latency and memory of each step, as ratios within one run.
 
-The reference is the same network, batch, precision and optimiser on one constant batch that lies on the device.
+The reference is the same network, batch, precision and optimiser on one constant batch that lies on the device. Peak
+host memory is the process's, which on a CPU keeps what earlier sections have freed.
 
 Reads   the raw archives in RAW_DIR for step 1 (without them it is not measured); all else runs on made-up persons
 Writes  RESULT_DIR/<name>_<hardware>.json
@@ -71,7 +72,7 @@ SIGMA = 1.0                  # side of its windows, in diameters
 STAGE2_BATCH = 64            # windows a step
 SECONDS = 4.0                # about how long each throughput is measured, each time
 REPEATS = 3                  # how often; the two sides of a ratio take turns, and the middle one counts
-SECTIONS: tuple[str, ...] = ()  # step1 | stage1 | stage2 | inference | compile | memory; empty: all but the last two
+SECTIONS: tuple[str, ...] = ()  # step1 | stage1 | stage2 | inference | compile | memory: to run; empty: not the last 2
 
 
 # in boxes, in LSP's order; the persons' torsos are about as long as LSP's
@@ -350,8 +351,9 @@ def first_pose(folder, stage1, networks, settings):
             "network": network.arguments, "weights": {k: v.half() for k, v in network.state_dict().items()},
             "dataset": "lsp", "sigma": settings.sigma, "smallest_diameter": 0.1, "flip_test": False, "refines": ""})
     program = ("import sys, torch; from deeppose.persons import load_persons; "
-               "from trained_stages import load_stages, run_stages; folder, device = sys.argv[1], "
-               "torch.device(sys.argv[2]); persons = load_persons(folder + '/data', 'train', device, 'streamed'); "
+               "from deeppose.training import choose_device; from trained_stages import load_stages, run_stages; "
+               "folder, device = sys.argv[1], choose_device(sys.argv[2]); "
+               "persons = load_persons(folder + '/data', 'train', device, 'streamed'); "
                "stages = load_stages(folder + '/checkpoints', persons.skeleton, 'lsp', device); "
                "print(run_stages(stages, persons, torch.tensor([0], device=device))[-1].shape)")
     command = [sys.executable, "-c", program, str(folder), str(choose_device(settings.device))]

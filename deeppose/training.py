@@ -15,13 +15,12 @@ from .arrays import whole
 from .distributed import mean_over_processes, process_count
 from .errors import UserError
 
-
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's mallopt
 
 
 def choose_device(name):
-    """"auto" takes CUDA, else Apple's GPU, else the CPU; else torch's own names (cuda:1, cpu). For a CPU, the process
-    keeps its memory from now on. Raises UserError."""
+    """"auto" takes CUDA, else Apple's GPU, else the CPU; else torch's own names (cuda:1, cpu). For a CPU, freed memory
+    is kept from now on. Raises UserError."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
@@ -39,7 +38,8 @@ def keep_freed_memory():
     """Have glibc keep freed memory for what comes next, in place of giving it back to the kernel.
 
     A step's tensors are as large as the last step's, and to fetch them anew, page by page, can take as long as to
-    compute them. Does nothing without glibc (macOS, Windows, musl).
+    compute them. Does nothing without glibc (macOS, Windows, musl), nor for tensors where torch has its own allocator
+    (Linux on ARM).
     """
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if hasattr(libc, "mallopt"):

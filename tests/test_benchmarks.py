@@ -139,4 +139,4 @@ def test_the_recipes_flags_are_those_of_the_scripts(benchmark, tmp_path, monkeyp
     stage1, stage2 = (parse_settings(vars(script), given[name])
                       for script, name in ((train_stage1, "stage 1"), (train_stage2, "stage 2")))
     assert (stage1.network, stage1.epochs, stage1.compile, stage1.scale) == ("integral", 7, True, (0.75, 1.33))
-    assert (stage2.width, stage2.sigma, stage2.dropout) == (1, 1, 0)
+    assert (stage2.width, stage2.sigma, stage2.dropout, stage2.missed) == (1, 1, 0, False)

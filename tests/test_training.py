@@ -114,12 +114,13 @@ def test_a_device_that_is_not_there_is_said():
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="memory is kept by glibc's own means")
 def test_on_a_cpu_freed_memory_is_kept():
     program = """
-import resource, torch
+import resource
+import numpy as np
 from deeppose.training import choose_device
 def pages():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(8):
-        torch.empty(2 ** 24).zero_()  # 64 MiB
+        np.ones(2 ** 24, np.float32)  # 64 MiB; on ARM torch's own tensors come from another allocator
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 given_back = pages()
 choose_device("cpu")
@@ -128,6 +129,8 @@ print(given_back, pages())
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=PROJECT)
     given_back, kept = map(int, done.stdout.split())
+    if not given_back:
+        pytest.skip("this kernel does not count pages")
     assert kept < given_back / 4
 
 
