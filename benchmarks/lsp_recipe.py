@@ -1,6 +1,6 @@
 """Stage 1 by the recipe that ablation_lsp.py measures, and the paper's cascade on it, on LSP + LSPe.
 
-With the settings below two CPU cores train stage 1 in about an hour. The model that the project ships went on from there:
+With these settings two CPU cores train stage 1 in about an hour. The model that the project ships went on from there:
     python benchmarks/lsp_recipe.py --stages 1
     python benchmarks/lsp_recipe.py --name lsp_lite_192 --weights runs/lsp_lite/checkpoints/stage1.pt --input-size 192
         --epochs 15 --learning-rate 1e-3 --heatmap-weight 1 --stages 2 --crops-per-image 2
