@@ -1,7 +1,7 @@
 """All six steps on the real LSP and LSPe at full size, for a large GPU: ResNet-34 at 224 px, fourteen full AlexNets.
 
 Stage 1 sees 100 epochs of 9,900 persons, about 22 PFLOP; stage 2 draws CROPS_PER_IMAGE windows of each of them in 7
-epochs, about 36 PFLOP with 5 windows and 144 with 20.
+epochs, about 33 PFLOP with 5 windows and 133 with 20.
 
 Reads   the raw archives in RAW_DIR
 Writes  results/lsp_full.json  scores of both stages, seconds of each step, throughput, memory, settings, hardware
