@@ -256,7 +256,6 @@ def stop_if_other_network(old, settings, path):
     new = plain_settings(settings)
     fixed = ("network", "backbone", "frozen_stages", "freeze_batchnorm", "input_size", "loss", "dropout", "optimiser",
              "average_decay", "seed", "batch_size")
-    old = {"frozen_stages": 0} | old  # older checkpoints do not say
     if changed := changed_settings(old, {name: new[name] for name in fixed}):
         raise UserError(f"{path} was trained with other settings ({changed}); use the same or train without --resume")
     places = ("resume", "data_dir", "checkpoint_dir", "run_dir", "device", "images")

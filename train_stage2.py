@@ -151,7 +151,7 @@ def train_joint(name, data, settings):
         last.unlink(missing_ok=True)
     if final.exists():
         checkpoint = load_checkpoint(final, "python train_stage2.py --restart")
-        changed = changed_settings(OLDER | checkpoint["settings"], plain_settings(settings), ignore=RUN_SETTINGS)
+        changed = changed_settings(checkpoint["settings"], plain_settings(settings), ignore=RUN_SETTINGS)
         stale = checkpoint["refines"] != data.errors.fingerprint
         last.unlink(missing_ok=True)
         print(f"{name}: finished already, skipped ({final})"
@@ -179,7 +179,7 @@ def train_joint(name, data, settings):
     history, best, best_epoch, best_weights = [], before["area"], 0, clones(model)
     if last.exists():
         state = load_checkpoint(last, "python train_stage2.py --restart")
-        if changed := changed_settings(OLDER | state["settings"], plain_settings(settings), ignore=RUN_SETTINGS):
+        if changed := changed_settings(state["settings"], plain_settings(settings), ignore=RUN_SETTINGS):
             raise UserError(f"{last} was begun with other settings ({changed}); use the same, or --restart")
         if state["refines"] != data.errors.fingerprint:
             raise UserError(f"{last} was begun on other output of stage {settings.stage - 1}; use --restart")
@@ -236,7 +236,6 @@ def clones(network):
 
 # a run may change these and still go on with what another began
 RUN_SETTINGS = ("data_dir", "checkpoint_dir", "run_dir", "device", "images", "joints", "restart", "half_weights")
-OLDER = {"missed": True}  # what older checkpoints do not say of themselves
 
 
 def chosen_joints(settings, skeleton):

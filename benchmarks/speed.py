@@ -20,7 +20,6 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path, PurePosixPath
-from types import SimpleNamespace
 
 import numpy as np
 import scipy.io
@@ -191,12 +190,13 @@ def measure_compile(settings, device):
 def measure_kept_memory(settings):
     """The bare step of the small integral network on the CPU, in processes that keep freed memory as the scripts do
     beside ones that give it back, in turns."""
-    program = "import sys; sys.path.insert(0, 'benchmarks'); import speed; speed.step_in_a_process(sys.argv[1:])"
+    program = "import sys; sys.path.insert(0, 'benchmarks'); import speed; speed.step_in_a_process(*sys.argv[1:])"
     sides = {"given back": [], "kept": []}
     for _ in range(settings.repeats):
         for side, found in sides.items():
-            flags = [side == "kept", settings.stage1_batch, settings.input_size, settings.seconds]
-            done = subprocess.run([sys.executable, "-c", program, *map(str, flags)], cwd=ROOT, check=True,
+            flags = ["--stage1-batch", settings.stage1_batch, "--input-size", settings.input_size,
+                     "--seconds", settings.seconds]
+            done = subprocess.run([sys.executable, "-c", program, side, *map(str, flags)], cwd=ROOT, check=True,
                                   capture_output=True, text=True)
             found.append([float(value) for value in done.stdout.split()])
     (given_back, less), (kept, more) = (map(statistics.median, zip(*found)) for found in sides.values())
@@ -205,21 +205,17 @@ def measure_kept_memory(settings):
             "given back, peak host MB": less, "kept, peak host MB": more}
 
 
-def step_in_a_process(flags):
-    """Print images/s of the bare step and the process's peak host MB. flags: whether memory is kept, as the scripts
-    have it, batch, input size and seconds."""
-    kept, batch, side, seconds = flags
-    device = choose_device("cpu") if kept == "True" else torch.device("cpu")
-    settings = SimpleNamespace(stage1_batch=int(batch), input_size=int(side))
+def step_in_a_process(memory, *flags):
+    """Print images/s of the bare step and the process's peak host MB. memory: "kept", as the scripts have it, or "given
+    back"; flags: of this script."""
+    settings = parse_settings(globals(), flags)
+    device = choose_device("cpu") if memory == "kept" else torch.device("cpu")
     network = new_integral(device)
-    step, done = stepping(network, network, settings, device, 1), 0
+    step = stepping(network, network, settings, device, 1)
     step()
-    with PeakMemory() as memory:
-        watch = Stopwatch()
-        while watch.seconds < float(seconds):
-            done += step()
-        rate = done / watch.seconds
-    print(rate, memory.host_mb)
+    with PeakMemory() as peak:
+        rate = rate_of(step, device, settings)
+    print(rate, peak.host_mb)
 
 
 def new_integral(device):
@@ -377,13 +373,18 @@ def compare(sides, device, settings):
     rates = {name: [] for name in sides}
     for _ in range(settings.repeats):
         for name, side in sides.items():
-            seconds, done = 0.0, 0
-            while seconds < settings.seconds:
-                more, count = timed(side, device)
-                seconds, done = seconds + more, done + count
-            rates[name].append(done / seconds)
+            rates[name].append(rate_of(side, device, settings))
     ratios = [p / b for p, b in zip(rates["pipeline"], rates["bare"])]
     return {name: statistics.median(values) for name, values in rates.items()} | {"ratio": statistics.median(ratios)}
+
+
+def rate_of(side, device, settings):
+    """How many a second, over about SECONDS, a function does that returns how many it did."""
+    seconds, done = 0.0, 0
+    while seconds < settings.seconds:
+        more, count = timed(side, device)
+        seconds, done = seconds + more, done + count
+    return done / seconds
 
 
 def timed(function, device):

@@ -199,8 +199,12 @@ def restore(state, model, optimiser, average):
         average.load_state_dict(state["average"])
 
 
+OLDER = {"frozen_stages": 0, "missed": True}  # what older checkpoints do not say of themselves
+
+
 def changed_settings(old, new, ignore=()):
-    """Text of the settings that differ between two dictionaries, e.g. "epochs 5 -> 10"; empty if none does."""
+    """Text of the settings that differ between a checkpoint's and now, e.g. "epochs 5 -> 10"; empty if none does."""
+    old = OLDER | old
     return ", ".join(f"{name} {old.get(name)} -> {value}" for name, value in new.items()
                      if name not in ignore and old.get(name) != value)
 

@@ -41,7 +41,7 @@ def test_speed_takes_every_ratio(benchmark, tmp_path, capsys):
 
 
 def test_a_process_steps_and_tells_its_rate_and_memory(benchmark, capsys):
-    benchmark("speed").step_in_a_process(["True", "2", "32", "0.01"])
+    benchmark("speed").step_in_a_process("kept", "--stage1-batch", "2", "--input-size", "32", "--seconds", "0.01")
     rate, memory = map(float, capsys.readouterr().out.split())
     assert rate > 0 and (math.isnan(memory) or memory > 50)
 
