@@ -1,17 +1,71 @@
-"""Mistakes a user can mend, told in one line instead of a traceback."""
+"""Mistakes and failures told in one line instead of a traceback, and how a script ends.
+
+A script imports `run` before anything slow, so that Ctrl-C while torch loads ends in a line as well.
+"""
+import signal
 import sys
+
+INTERRUPTED, TERMINATED = 130, 143  # as a shell counts what a signal ended
 
 
 class UserError(Exception):
-    """A mistake of the user's or of the machine's; the message says what, where, and what to run."""
+    """A mistake of the user's: the message says what, where, and what to run. Status 2."""
+    status = 2
+
+
+class Failure(UserError):
+    """A failure of the machine or of the data, told in the same way: a broken file, a full disk. Status 1."""
+    status = 1
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end (SIGTERM): what Ctrl-C saves is saved as well."""
 
 
 def run(main):
-    """Call a script's main() and end the process: status 1 and one line for a UserError, 130 after Ctrl-C."""
+    """Call a script's main() and end the process.
+
+    Status 2 and one line for a UserError; 1 for a Failure and for what the operating system refuses; 130 after Ctrl-C,
+    143 after SIGTERM.
+    """
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         main()
     except UserError as error:
-        sys.exit(f"error: {error}")
+        end(f"error: {error}", error.status)
+    except Terminated:
+        end("terminated", TERMINATED)
     except KeyboardInterrupt:
+        end("interrupted", INTERRUPTED)
+    except BrokenPipeError:  # whoever read the output has gone; there is nobody to tell
+        sys.stdout = None
+        sys.exit(Failure.status)
+    except OSError as error:
+        end(f"error: {reason(error)}", Failure.status)
+    except MemoryError:
+        end("error: out of memory; use a smaller --batch-size or end other programs", Failure.status)
+
+
+def reason(error):
+    """An OSError in words: what the system says, and of which file."""
+    files = " and ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
+    return f"{error.strerror or error}" + (f": {files}" if files else "")
+
+
+def end(message, status):
+    print(message, file=sys.stderr)
+    sys.exit(status)
+
+
+def _terminate(number, frame):
+    raise Terminated
+
+
+def _told(kind, error, trace):
+    if issubclass(kind, KeyboardInterrupt):  # before `run` has begun: while modules are imported
         print("interrupted", file=sys.stderr)
-        sys.exit(130)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = _told

@@ -1,0 +1,123 @@
+"""One run at a time writes a thing in a folder; and what dead runs left there is removed.
+
+A claim is a lock that the operating system frees when its process ends, however that happens.
+"""
+import contextlib
+import os
+import re
+import socket
+import sys
+from pathlib import Path
+
+from .errors import Failure, UserError
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+PART = re.compile(r"((?P<host>[^.]*)-)?(?P<process>\d+)\.part")  # the end of a temporary name; older ones lack the host
+
+
+@contextlib.contextmanager
+def claimed(folder, name):
+    """Hold the right to write `name` in a folder, which is made if need be.
+
+    folder  also tried for writing, so that a run which could not save learns it before it has worked
+    name    what is written there, e.g. "stage 1"
+    Raises  UserError where another run holds it, or the folder can't be made or written
+    """
+    folder = Path(folder)
+    path = folder / f".{name.replace(' ', '')}.lock"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = _locked(path, name)
+        remove_dead_parts(folder)
+        file.seek(0)
+        file.truncate()
+        file.write(f"{Path(sys.argv[0]).name}, process {os.getpid()} on {_host()}")
+        file.flush()
+    except OSError as error:
+        mistake = isinstance(error, (FileExistsError, NotADirectoryError))  # a file is where the folder should be
+        raise (UserError if mistake else Failure)(
+            f"{folder.resolve()} can't be written to ({error.strerror}); name another folder, or make room for it"
+        ) from None
+    try:
+        yield
+    finally:
+        if sys.platform == "win32":  # which does not remove what is open
+            file.close()
+        path.unlink(missing_ok=True)
+        file.close()
+
+
+def temporary_path(path):
+    """Where a file is written until it is whole: a name that tells which process of which machine is at it."""
+    return path.with_name(f"{path.name}.{_host()}-{os.getpid()}.part")
+
+
+def remove_dead_parts(folder):
+    """Remove the temporary files of processes of this machine that are no more."""
+    for path in Path(folder).glob("*.part"):
+        end = PART.fullmatch(".".join(path.name.split(".")[-2:]))
+        if end and end["host"] in (None, _host()) and not _lives(int(end["process"])):
+            path.unlink(missing_ok=True)
+
+
+def _locked(path, name):
+    """The opened and locked file."""
+    while True:
+        file = open(path, "a+", encoding="utf-8")
+        try:
+            _lock(file)
+        except BlockingIOError:
+            holder = _holder(file)
+            file.close()
+            raise UserError(f"{path.parent.resolve()}: {name} is being written there by another run{holder}; wait for "
+                            "it, or give this one another folder") from None
+        except OSError as error:  # a network's disk without locks
+            print(f"note: {path.parent} can't be locked ({error.strerror}): see that no other run writes there")
+        # whoever held it may have removed the file between our opening and our locking it
+        if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            return file
+        file.close()
+
+
+def _lock(file):
+    """Raises BlockingIOError where another process (or another claim of this one) has it."""
+    if sys.platform != "win32":
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return
+    file.seek(1 << 20)  # locked bytes can't be read by others, and the first tell who holds it
+    try:
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    except OSError:
+        raise BlockingIOError from None
+
+
+def _holder(file):
+    file.seek(0)
+    text = file.read(200)
+    return f" ({text})" if text else ""
+
+
+def _host():
+    return re.sub(r"[^A-Za-z0-9_]", "_", socket.gethostname())[:40]
+
+
+def _lives(process):
+    if process == os.getpid():
+        return False  # this one writes nothing before it has its claim: a namesake of before
+    if sys.platform == "win32":  # where os.kill would end it
+        import ctypes
+        handle = ctypes.windll.kernel32.OpenProcess(0x100000, False, process)  # SYNCHRONIZE
+        if handle:
+            ctypes.windll.kernel32.CloseHandle(handle)
+        return bool(handle)
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
