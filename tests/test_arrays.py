@@ -1,10 +1,12 @@
 """Files between the scripts: checked, and whole or not there."""
 import json
+import re
 
 import numpy as np
 import pytest
 
 from deeppose import arrays
+from deeppose.claims import temporary_path
 from deeppose.errors import UserError
 
 
@@ -48,3 +50,30 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path):
 def test_json_takes_numpy_and_writes_nan_as_null(tmp_path):
     arrays.save_json(tmp_path / "x.json", {"n": np.float32(0.5), "nan": np.nan, "list": np.arange(2), "path": tmp_path})
     assert arrays.load_json(tmp_path / "x.json", "x") == {"n": 0.5, "nan": None, "list": [0, 1], "path": str(tmp_path)}
+
+
+def test_a_digest_tells_type_shape_content_and_order():
+    numbers = np.arange(12, dtype=np.float32).reshape(3, 2, 2)
+    others = [numbers.astype(np.float64), numbers.reshape(2, 3, 2), numbers[::-1], numbers + 1, numbers[:2],
+              np.where(numbers == 5, np.nan, numbers).astype(np.float32)]
+    digests = [arrays.digest(array) for array in (numbers, *others)]
+    assert len(set(digests)) == len(digests) and all(re.fullmatch("[0-9a-f]{16}", found) for found in digests)
+    assert arrays.digest(np.asfortranarray(numbers)) == arrays.digest(numbers[::-1][::-1]) == digests[0]
+    assert re.fullmatch("[0-9a-f]{16}", arrays.digest(np.zeros((0, 2), np.float32)))
+
+
+def test_a_digest_of_many_images_reads_a_few_rows(monkeypatch):
+    monkeypatch.setattr(arrays, "WHOLE_DIGEST", 1000)
+    images = np.random.default_rng(0).integers(0, 256, (1000, 4, 4, 3), np.uint8)
+    assert arrays.digest(images) == arrays.digest(images.copy())
+    assert arrays.digest(images) != arrays.digest(images[:-1])
+    for row, tells in ((0, True), (1, False), (999, True)):
+        changed = images.copy()
+        changed[row] ^= 1
+        assert (arrays.digest(changed) != arrays.digest(images)) == tells
+
+
+def test_a_dead_runs_temporary_file_is_known_as_such(tmp_path):
+    with arrays.whole(tmp_path / "deltas.npy") as temporary:
+        assert temporary == temporary_path(tmp_path / "deltas.npy") != tmp_path / "deltas.npy"
+        temporary.write_bytes(b"x")
