@@ -3,14 +3,21 @@
     torchrun --nproc-per-node 4 train_stage1.py
 """
 import contextlib
+import math
 import os
+import sys
+import time
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from .errors import UserError
+
+PATIENCE = timedelta(days=365)  # longer than any training
+_batches_are_shared = True  # whether the processes of the group that stands work on the same batches
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,13 @@ class Group:
         return sequence[self.rank::self.size]
 
     def share(self, rows):
-        """This process's part of a batch: rows (B, ...) cut into nearly equal pieces, in order."""
+        """This process's part of a batch: rows (B, ...) cut into nearly equal pieces, in order.
+
+        Raises UserError where there are too few rows for every process to have one (see `smallest_share`).
+        """
+        if 1 < self.size > len(rows):
+            raise UserError(f"{len(rows)} persons can't be shared by {self.size} processes; start fewer: torchrun "
+                            "--nproc-per-node, or use a larger --batch-size")
         return rows.tensor_split(self.size)[self.rank]
 
     def gathered(self, part):
@@ -41,6 +54,12 @@ class Group:
         dist.all_gather_object(parts, part.cpu())
         return torch.cat(parts).to(part.device)
 
+    def same_buffers(self, network):
+        """Give every process the first one's buffers: BatchNorm's statistics, say, where each took its own batches'."""
+        if self.size > 1:
+            for buffer in network.buffers():
+                dist.broadcast(buffer, 0)
+
     def wait(self):
         """Until every process has come here."""
         if self.size > 1:
@@ -48,30 +67,65 @@ class Group:
 
 
 @contextlib.contextmanager
-def process_group(device):
-    """Join the processes that torchrun started; processes other than the first print nothing to stdout.
+def process_group(device, patient=False):
+    """Join the processes that torchrun started; processes other than the first print nothing to stdout, and what ends
+    them all is told by one of them.
 
-    device  torch.device that the settings chose; on CUDA each process takes the GPU of its local rank
-    Yields  Group
-    Raises  UserError where there are more processes than GPUs
+    device   torch.device that the settings chose; on CUDA each process takes the GPU of its local rank
+    patient  the processes share no batches, and wait for each other as long as it takes
+    Yields   Group
+    Raises   UserError where there are more processes than GPUs
     """
+    global _batches_are_shared
     if "RANK" not in os.environ:
         yield Group(0, 1, device)
         return
-    if device.type == "cuda":
-        local, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
-        if local >= gpus:
-            raise UserError(f"process {local} finds {gpus} GPUs here; use a smaller torchrun --nproc-per-node")
-        device = torch.device("cuda", local)
-        torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    store, rank, size = next(dist.rendezvous("env://"))
     try:
+        if device.type == "cuda":
+            device = _own_gpu()
+        # NCCL's watchdog ends processes that wait for long; gloo waits as long as it is told
+        backend = "nccl" if device.type == "cuda" and not patient else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE if patient else None)
+        _batches_are_shared = not patient
         with contextlib.ExitStack() as stack:
-            if dist.get_rank() > 0:
+            if rank > 0:
                 stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
-            yield Group(dist.get_rank(), dist.get_world_size(), device)
+            yield Group(rank, size, device)
+    except BaseException:
+        if not _first_to_tell(store):
+            sys.stderr = open(os.devnull, "w")  # this process ends without a word, its status says why
+            time.sleep(1)  # torchrun ends all when one has ended: first let the other speak
+        raise
     finally:
-        dist.destroy_process_group()
+        _batches_are_shared = True
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _own_gpu():
+    local, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+    if local >= gpus:
+        raise UserError(f"process {local} finds {gpus} GPUs here; use a smaller torchrun --nproc-per-node")
+    torch.cuda.set_device(local)
+    return torch.device("cuda", local)
+
+
+def _first_to_tell(store):
+    """Whether this process is the first that something ended: the others end for the same reason, or for want of it."""
+    try:
+        return store.add("told", 1) == 1
+    except RuntimeError:  # nobody is left to ask
+        return True
+
+
+def smallest_share(rows, batch_size, size):
+    """Persons in the smallest part that `size` processes get of any batch of `training.index_batches`.
+
+    rows  how many there are in all
+    """
+    batches = math.ceil(rows / batch_size)
+    return rows // max(batches, 1) // size
 
 
 def distributed(network, group, sync_batchnorm=True):
@@ -89,11 +143,13 @@ def distributed(network, group, sync_batchnorm=True):
 
 
 def process_count():
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    """How many processes share each batch."""
+    shared = dist.is_available() and dist.is_initialized() and _batches_are_shared
+    return dist.get_world_size() if shared else 1
 
 
 def mean_over_processes(tensor):
-    """The mean of a tensor over all processes, on each of them; the tensor itself where there is one process."""
+    """The mean of a tensor over the processes that share a batch, on each of them; the tensor itself in one process."""
     if process_count() == 1:
         return tensor
     mean = tensor.detach().float().clone()
