@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from deeppose.losses import masked_loss
+from deeppose.precision import in_float32
 
 SMALLEST_CROP = 67  # pixels; below it the third pooling has nothing left to pool
 
@@ -47,7 +48,11 @@ class CascadeNet(nn.Module):
 
     def forward(self, crops):
         """crops (B, 3, S, S) normalised -> displacements (B, outputs, 2), window sides."""
-        return self.regressor(self.features(crops).flatten(1)).float().unflatten(1, (-1, 2))
+        *hidden, last = self.regressor
+        x = self.features(crops).flatten(1)
+        for layer in hidden:
+            x = layer(x)
+        return in_float32(last, x).unflatten(1, (-1, 2))
 
     def loss(self, output, displacements):
         """output and displacements (B, outputs, 2); NaN adds nothing. Returns a scalar."""

@@ -8,6 +8,7 @@ from torch import nn
 from backbones import LITE, Stage1Network
 from deeppose.distributed import mean_over_processes
 from deeppose.losses import masked_loss
+from deeppose.precision import in_float32
 
 # of reading a heatmap, in its pixels; chosen on validation persons
 SMOOTHING = 2.0  # deviation of the Gaussian that smooths it before its peak is sought
@@ -42,7 +43,7 @@ class IntegralNet(Stage1Network):
             if torch.is_tensor(x):
                 x = F.interpolate(x, scale_factor=2, mode="nearest")
             x = merge(F.relu(lateral(features) + x))
-        return self.heatmaps(x).float()
+        return in_float32(self.heatmaps, x)
 
     def joints(self, output):
         """heatmaps (B, J, h, w) -> joints in the window's frame (B, J, 2), confidence (B, J).

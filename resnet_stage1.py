@@ -3,6 +3,7 @@ from torch import nn
 
 from backbones import Stage1Network
 from deeppose.losses import masked_loss
+from deeppose.precision import in_float32
 from residual_likelihood import ResidualLikelihood
 
 
@@ -26,7 +27,7 @@ class ResNetRegressor(Stage1Network):
     def forward(self, images):
         """images (B, 3, H, W) normalised -> joints (B, J, 2) in the window's frame; rle: (B, J, 4), before the
         deviations' sigmoid."""
-        return self.head(self.features(images)[-1]).float().unflatten(1, (self.arguments["joints"], -1))
+        return in_float32(self.head, self.features(images)[-1]).unflatten(1, (self.arguments["joints"], -1))
 
     def loss(self, output, joints_window):
         """output of `forward`, joints_window (B, J, 2); NaN joints add nothing. Returns a scalar, 0 if no joint

@@ -51,6 +51,27 @@ def test_dropout_is_off_in_evaluation_and_on_in_training(model, side):
         assert torch.equal(model(images), model(images))
 
 
+def small_networks():
+    return {"regression": (ResNetRegressor("resnet18"), 64), "integral": (IntegralNet("resnet18"), 64),
+            "cascade": (CascadeNet(67, 0.1), 67)}
+
+
+@pytest.mark.parametrize("name", ["regression", "integral", "cascade"])
+def test_the_last_layer_computes_in_float32_in_a_network_that_does_not(name):
+    torch.manual_seed(0)
+    network, side = small_networks()[name]
+    last = [module for module in network.modules() if isinstance(module, (torch.nn.Linear, torch.nn.Conv2d))][-1]
+    torch.nn.init.normal_(last.weight, std=1e-5)  # so that what the layers before it round hardly counts
+    torch.nn.init.uniform_(last.bias, 0.2, 0.5)
+    images = torch.randn(4, 3, side, side)
+    plain = network.eval()(images)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = network(images)
+        assert network.features(images)[-1].dtype == torch.bfloat16  # while all else is rounded
+    assert mixed.dtype == torch.float32
+    assert 0 < (mixed - plain).abs().max() < 0.05 * (plain.bfloat16().float() - plain).abs().max()
+
+
 def test_cascade_has_the_papers_layers():
     model = CascadeNet()
     convolutions = [m for m in model.features if isinstance(m, torch.nn.Conv2d)]
