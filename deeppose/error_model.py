@@ -2,26 +2,39 @@
 
 Errors are prediction - truth, in diameters (left shoulder to right hip) of the predicted pose, DeepPose sec. 3.2.
 """
+import io
+import zipfile
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from .arrays import GENERATE, whole
-from .errors import UserError
+from .arrays import FARTHEST, GENERATE, PLACES, Array, digest, form_fault, opened, read_npy, value_fault, whole
+from .errors import Failure, UserError
 
 DRAWS = 40  # of each joint, kept in deltas.npy
+
+FIELDS = {
+    "residuals": Array("float32", ("M", "J", 2), GENERATE, "diameters; NaN = joint not annotated", PLACES, True),
+    "mean": Array("float64", ("J", 2), GENERATE, "of each joint's residuals", PLACES),
+    "covariance": Array("float64", ("J", 2, 2), GENERATE, "of each joint's residuals", (-FARTHEST ** 2, FARTHEST ** 2)),
+    "smallest_diameter": Array("float64", (), GENERATE, "box sides: half the median over the training persons, the "
+                               "floor of every window's diameter", (1e-6, FARTHEST)),
+    "flip_test": Array("bool", (), GENERATE, "whether the predictions averaged the mirrored window's"),
+    "fingerprint": Array("str", (), GENERATE, "of the networks that made the predictions"),
+    "labels": Array("str", (), GENERATE, "of the persons that they were made on, `Persons.labels`"),
+    "split_differs": Array("bool", (), GENERATE, "whether the networks were trained on another split than theirs"),
+    "poses": Array("str", (), GENERATE, "digest of the predictions, train_output.npy"),
+    "deltas": Array("str", (), GENERATE, "digest of the draws, deltas.npy"),
+}
 
 
 @dataclass
 class ErrorModel:
-    """residuals          (M, J, 2) float32, diameters; NaN = joint not annotated
-    mean               (J, 2) and
-    covariance         (J, 2, 2): the Gaussian fit of each joint
-    smallest_diameter  box sides: half the median over the training persons, the floor of every window's diameter
-    flip_test          whether the predictions averaged the mirrored window's
-    fingerprint        of the networks that made the predictions
-    labels             of the persons that they were made on, `Persons.labels`
+    """What FIELDS declare: arrays, plain numbers and texts.
+
+    path  the file that it was read from
     """
     residuals: np.ndarray
     mean: np.ndarray
@@ -30,21 +43,83 @@ class ErrorModel:
     flip_test: bool
     fingerprint: str
     labels: str
+    split_differs: bool = False
+    poses: str = ""
+    deltas: str = ""
+    path: Path | None = None
 
     def save(self, path):
+        """Raises ValueError where a type, shape or digest is not as declared, Failure where a number is not."""
+        if not (self.poses and self.deltas):
+            raise ValueError("an error model is saved with the digests of its poses and draws")
+        content = {name: np.asarray(getattr(self, name)) for name in FIELDS}
+        for name, array in content.items():
+            if fault := form_fault(array.dtype, array.shape, FIELDS[name]):
+                raise ValueError(f"{name} {fault}")
+        if fault := _fault(content):
+            raise Failure(f"{Path(path).resolve()} was not written: {fault}; the predictions make no sense: train the "
+                          "stage that made them again")
         with whole(path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, **vars(self))
+            np.savez(file, **content)
 
     @classmethod
     def load(cls, path, made_by=GENERATE):
-        try:
-            with np.load(path) as file:
-                content = {name: file[name] for name in cls.__dataclass_fields__}
-        except FileNotFoundError:
-            raise UserError(f"{path.resolve()} not found; run: {made_by}") from None
-        except (ValueError, KeyError, EOFError, OSError) as error:
-            raise UserError(f"{path.resolve()} can't be read ({error}); run again: {made_by}") from None
-        return cls(**{name: value if value.ndim else value.item() for name, value in content.items()})
+        """Raises UserError where the file is missing or an older version's, Failure where it is broken."""
+        path = Path(path)
+        with opened(path, made_by) as file, zipfile.ZipFile(io.BytesIO(file.read())) as archive:
+            missing = [name for name in FIELDS if f"{name}.npy" not in archive.namelist()]
+            if missing and set(missing) <= {"split_differs", "poses", "deltas"}:
+                raise UserError(f"{path.resolve()} was written by an older version; run again: {made_by}")
+            if missing:
+                raise ValueError(f"it has no {', '.join(missing)}")
+            content = {name: _member(archive, name) for name in FIELDS}
+            if fault := _fault(content):
+                raise ValueError(fault)
+        return cls(**{name: value if value.ndim else value.item() for name, value in content.items()}, path=path)
+
+
+def _member(archive, name):
+    member = archive.getinfo(f"{name}.npy")
+    if member.compress_type != zipfile.ZIP_STORED:  # as np.savez writes it: nothing grows as it is read
+        raise ValueError(f"{name} is packed")
+    try:
+        return read_npy(io.BytesIO(archive.read(member)), FIELDS[name])
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def _fault(content):
+    """What is wrong with the arrays of an error model, each of its declared form, in words; None where nothing is."""
+    for name, array in content.items():
+        if fault := value_fault(array, FIELDS[name]):
+            return f"{name} {fault}"
+    joints = {len(content["residuals"][0]), len(content["mean"]), len(content["covariance"])}
+    if len(joints) > 1:
+        return f"residuals, mean and covariance are of {sorted(joints)} joints"
+    if np.isnan(content["residuals"]).all((0, 2)).any():
+        return "a joint has no residuals"
+    covariance = content["covariance"]
+    if not np.allclose(covariance, covariance.swapaxes(1, 2)) or not (covariance.diagonal(0, 1, 2) >= 0).all():
+        return "covariance is not symmetric, or a variance is negative"
+    return None
+
+
+def check_belongs(model, poses, deltas, labels, made_by):
+    """Raise UserError where an error model, poses and draws are not of one run of step 4 on the persons at hand.
+
+    poses, deltas  train_output.npy and deltas.npy, as loaded
+    labels         `Persons.labels` of the training split at hand
+    made_by        the command that writes all three
+    """
+    folder = model.path.parent.resolve() if model.path else Path()
+    suffix = model.path.stem.removeprefix("error_model") if model.path else ""
+    if model.labels != labels:
+        raise UserError(f"{folder / f'error_model{suffix}.npz'} was made on other persons than are prepared now; run "
+                        f"again: {made_by}")
+    for name, array, known in (("train_output", poses, model.poses), ("deltas", deltas, model.deltas)):
+        if digest(array) != known:
+            raise UserError(f"{folder / f'{name}{suffix}.npy'} does not belong to error_model{suffix}.npz beside it; "
+                            f"run again: {made_by}")
 
 
 def fit_error_model(predicted, truth, diameters, **more):
@@ -52,10 +127,13 @@ def fit_error_model(predicted, truth, diameters, **more):
 
     predicted, truth  (M, J, 2) crop pixels of held-out persons; NaN truth = not annotated
     diameters         (M,) crop pixels, of the predicted poses
-    Raises            UserError where a joint has fewer than three residuals
+    Raises            UserError where a joint has fewer than three residuals, Failure where one is no finite number
     """
-    residuals = ((predicted - truth) / diameters[:, None, None]).astype(np.float32)
-    known = ~np.isnan(residuals[..., 0])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        residuals = ((predicted - truth) / diameters[:, None, None]).astype(np.float32)
+    known = ~np.isnan(truth).any(-1)
+    if not np.isfinite(residuals[known]).all():
+        raise Failure("the predicted poses are not finite, or of no size; train the stage that made them again")
     if (few := known.sum(0) < 3).any():
         raise UserError(f"joints {np.flatnonzero(few).tolist()} are annotated on fewer than three validation persons; "
                         "prepare more: python lsp_data.py --validation-share")

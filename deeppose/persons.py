@@ -1,5 +1,6 @@
 """One split of the prepared data, ready for a device."""
 import hashlib
+import reprlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import torch
 
 from . import arrays
-from .errors import UserError
+from .errors import Failure, UserError
 from .feeding import crops_fit, stream
 from .skeletons import SKELETONS, Skeleton
 
@@ -20,6 +21,8 @@ class Persons:
     held_out    (N,) bool numpy, the validation persons (all False in the test split)
     sources     (N,) str numpy, the data set that each row comes from
     dataset     dataset.json
+    split       fingerprint of which photographs train and which are held out, whatever the crops' size
+    test_set    fingerprint of which photographs are test persons
     """
     crops: torch.Tensor
     joints_px: torch.Tensor
@@ -30,6 +33,8 @@ class Persons:
     context: float
     dataset: dict
     streamed: bool = False  # batches are gathered in the background, ahead of the step that needs them
+    split: str = ""
+    test_set: str = ""
 
     def crop_batches(self, batches):
         """Where each of a sequence of batches of row indices (B,) finds its crops.
@@ -60,12 +65,6 @@ class Persons:
         return self.joints_px.cpu().numpy()
 
     @property
-    def split(self):
-        """Fingerprint of which photographs train and which are held out, whatever the crops' size."""
-        rows = zip(self.sources, self.dataset["train"]["image"], self.held_out)
-        return _fingerprint("\n".join(f"{source}/{image} {int(held)}" for source, image, held in rows).encode())
-
-    @property
     def labels(self):
         """Fingerprint of the joints in crop pixels and of the split."""
         return _fingerprint(self.truth.tobytes() + self.held_out.tobytes())
@@ -76,26 +75,98 @@ def _fingerprint(content):
 
 
 def load_persons(data_dir, split, device, images="auto"):
-    """Read split "train" (training and validation persons) or "test". Raises UserError where step 1 has not run.
+    """Read split "train" (training and validation persons) or "test".
 
     images  resident: on the device whole (on a CPU: mapped from the file); streamed: read ahead of each batch;
             auto: streamed where the device has not the memory, which is printed
+    Raises  UserError where step 1 has not run, or the arrays are not those that dataset.json was written with; Failure
+            where a file is broken
     """
     folder = Path(data_dir)
-    dataset = arrays.load_json(folder / "dataset.json", arrays.PREPARE)
-    skeleton = SKELETONS[dataset["dataset"]]
-    crops = arrays.load(folder / f"{split}_images.npy", mmap=True)
-    labels = arrays.load(folder / f"{split}_labels.npy")
-    head_sizes = arrays.load(folder / f"{split}_head_sizes.npy")
-    held_out = arrays.load(folder / "train_split.npy") == 1 if split == "train" else np.zeros(len(crops), bool)
-    sources = np.array(dataset[split]["source"])
-    counts = {len(a) for a in (crops, labels, head_sizes, held_out, sources)}
-    if len(counts) > 1 or labels.shape[1] != len(skeleton.joints):
-        raise UserError(f"the {split} arrays in {folder.resolve()} do not belong together; run again: {arrays.PREPARE}")
-    crops = torch.from_numpy(crops)
+    dataset = load_dataset(folder / "dataset.json")
+    read = {name: arrays.load(folder / f"{name}.npy", mmap=name.endswith("images"))
+            for name in arrays.PREPARED if name.startswith(split) or name == "train_split"}
+    for name, array in read.items():
+        if arrays.digest(array) != dataset["digests"][name]:
+            raise UserError(f"{(folder / name).resolve()}.npy and dataset.json beside it do not belong together; run "
+                            f"again: {arrays.PREPARE}")
+    crops, labels = torch.from_numpy(read[f"{split}_images"]), read[f"{split}_labels"]
+    skeleton, sides = SKELETONS[dataset["dataset"]], read["train_split"]
+    expected = len(dataset[split]["image"]), len(skeleton.joints), dataset["crop_size"]
+    if (*labels.shape[:2], crops.shape[1]) != expected or len(sides) != len(dataset["train"]["image"]) \
+            or any(len(array) != expected[0] for name, array in read.items() if name.startswith(split)):
+        raise Failure(f"the {split} arrays in {folder.resolve()} are not of the rows, joints and crop size that "
+                      f"dataset.json tells; run again: {arrays.PREPARE}")
+    held_out = sides == 1 if split == "train" else np.zeros(len(crops), bool)
+    trained_on = [f"{photograph} {side}" for photograph, side in zip(_photographs(dataset["train"]), sides)]
     streamed = images == "streamed" or images == "auto" and not crops_fit(crops, device)
     if device.type != "cpu":
         print(f"{split} images, {crops.nbytes / 1e9:.1f} GB: "
               + (f"streamed to {device} ahead of each batch" if streamed else f"resident on {device}"))
-    return Persons(crops if streamed else crops.to(device), torch.from_numpy(labels).to(device), head_sizes, held_out,
-                   sources, skeleton, dataset["context"], dataset, streamed)
+    return Persons(crops if streamed else crops.to(device), torch.from_numpy(labels).to(device),
+                   read[f"{split}_head_sizes"], held_out, np.array(dataset[split]["source"]), skeleton,
+                   dataset["context"], dataset, streamed,
+                   split=_fingerprint("\n".join(trained_on).encode()),
+                   test_set=_fingerprint("\n".join(sorted(_photographs(dataset["test"]))).encode()))
+
+
+def _photographs(rows):
+    return [f"{source}/{image}" for source, image in zip(rows["source"], rows["image"])]
+
+
+def load_dataset(path):
+    """Read dataset.json: the facts that scripts take from it are of the types and values that step 1 gives them.
+
+    Raises UserError where it is missing or an older version's, Failure where it is broken
+    """
+    dataset = arrays.load_json(path, arrays.PREPARE)
+    if "digests" not in dataset:
+        raise UserError(f"{path.resolve()} was written by an older version; run again: {arrays.PREPARE}")
+    try:
+        _check_dataset(dataset)
+    except ValueError as error:
+        raise Failure(f"{path.resolve()}: {error}; run again: {arrays.PREPARE}") from None
+    return dataset
+
+
+def _check_dataset(dataset):
+    """Raise ValueError, in words, where a fact is not as step 1 writes it."""
+    def expect(fact, value, holds, expected):
+        if not holds:
+            raise ValueError(f"{fact} is {reprlib.repr(value)}, expected {expected}")
+
+    name, joints, crop_size, context, settings, pairs, digests = map(dataset.get, (
+        "dataset", "joints", "crop_size", "context", "settings", "test_duplicates", "digests"))
+    expect("dataset", name, isinstance(name, str) and name in SKELETONS, f"one of {', '.join(SKELETONS)}")
+    expect("joints", joints, joints == list(SKELETONS[name].joints), f"those of {name}, in their order")
+    expect("crop_size", crop_size, _is_count(crop_size) and crop_size > 0, "a number of pixels")
+    expect("context", context, type(context) in (int, float) and 1 <= context <= 100, "a number of 1 ... 100")
+    for split in ("train", "test"):
+        rows = dataset.get(split)
+        expect(split, rows, isinstance(rows, dict), "an object")
+        for column in ("source", "image"):
+            names = rows.get(column)
+            expect(f"{split}'s {column}", names, isinstance(names, list) and _are_texts(names), "a list of names")
+        expect(f"{split}'s number of images", len(rows["image"]), len(rows["image"]) == len(rows["source"]),
+               f"{len(rows['source'])}, as of sources")
+    expect("test_duplicates", pairs, isinstance(pairs, list), "a list")
+    for pair in pairs:
+        row = pair.get("test_row") if isinstance(pair, dict) else None
+        expect("a test_row among test_duplicates", row, _is_count(row) and row < len(dataset["test"]["image"]),
+               f"below {len(dataset['test']['image'])}")
+    boxes = settings.get("test_boxes") if isinstance(settings, dict) else None
+    expect("test_boxes among settings", boxes, boxes in ("image", "joints"), "image or joints")
+    expect("digests", digests, isinstance(digests, dict) and digests.keys() >= set(arrays.PREPARED),
+           f"those of {', '.join(arrays.PREPARED)}")
+
+
+def _is_count(value):
+    return type(value) is int and value >= 0  # a bool is none
+
+
+def _are_texts(values):
+    try:
+        "".join(values).encode()
+    except (TypeError, UnicodeEncodeError):
+        return False
+    return True
