@@ -157,7 +157,7 @@ def _check_dataset(dataset):
     boxes = settings.get("test_boxes") if isinstance(settings, dict) else None
     expect("test_boxes among settings", boxes, boxes in ("image", "joints"), "image or joints")
     expect("digests", digests, isinstance(digests, dict) and digests.keys() >= set(arrays.PREPARED),
-           f"those of {', '.join(arrays.PREPARED)}")
+           f"one of each of {len(arrays.PREPARED)} arrays")
 
 
 def _is_count(value):
