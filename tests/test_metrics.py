@@ -1,6 +1,8 @@
-"""Metrics against numbers worked out by hand, and against a published method's scores where those are at hand."""
+"""Metrics against numbers worked out by hand, by a reference of another form, and against a published method's scores
+where those are at hand."""
 import io
 import json
+import math
 import zipfile
 from pathlib import Path
 
@@ -200,6 +202,179 @@ def test_bootstrap_of_equals_and_of_nothing():
 def test_bootstrap_refuses_different_truths():
     with pytest.raises(ValueError, match="same truth"):
         paired_bootstrap(np.ones((2, 2)), np.array([[1, 1], [1, NAN]]))
+
+
+# thirteen persons and their scores, worked out by loops over the definitions
+
+JOINTS = ("r_ankle", "r_knee", "r_hip", "l_hip", "l_knee", "l_ankle", "r_wrist", "r_elbow", "r_shoulder", "l_shoulder",
+          "l_elbow", "l_wrist", "neck", "head_top")
+LIMBS = {
+    "torso": ("r_shoulder l_shoulder", "r_hip l_hip"), "r_upper_leg": ("r_hip", "r_knee"),
+    "l_upper_leg": ("l_hip", "l_knee"), "r_lower_leg": ("r_knee", "r_ankle"), "l_lower_leg": ("l_knee", "l_ankle"),
+    "r_upper_arm": ("r_shoulder", "r_elbow"), "l_upper_arm": ("l_shoulder", "l_elbow"),
+    "r_lower_arm": ("r_elbow", "r_wrist"), "l_lower_arm": ("l_elbow", "l_wrist"), "head": ("neck", "head_top")}
+FIGURE = {  # the diameter, l_shoulder to r_hip, is 50 long, the head 20, each limb of arms and legs 20 or 40
+    "r_ankle": (40, 180), "r_knee": (40, 140), "r_hip": (40, 100), "l_hip": (64, 100), "l_knee": (64, 140),
+    "l_ankle": (64, 180), "r_wrist": (14, 100), "r_elbow": (14, 80), "r_shoulder": (14, 60), "l_shoulder": (70, 60),
+    "l_elbow": (70, 80), "l_wrist": (70, 100), "neck": (42, 50), "head_top": (42, 30)}
+MISSING = (NAN, NAN)
+
+
+def shifted(pose, dx, dy):
+    return {name: (x + dx, y + dy) for name, (x, y) in pose.items()}
+
+
+def mirrored(pose):
+    sides = {"r": "l", "l": "r"}
+    return {name: pose[sides[name[0]] + name[1:] if name[1] == "_" else name] for name in pose}
+
+
+def thirteen():
+    """Predicted pose, true pose and head size of each person, with what they are there for."""
+    knot = FIGURE | {"r_wrist": FIGURE["r_elbow"], "l_ankle": FIGURE["l_knee"], "l_shoulder": FIGURE["r_hip"]}
+    small = {name: (x / 2, y / 2) for name, (x, y) in FIGURE.items()}
+    return [
+        (FIGURE, FIGURE, 20),  # perfect
+        (shifted(FIGURE, 6, 8), FIGURE, 20),  # every error is 10: 0.2 diameters, 0.5 heads, half of the short limbs
+        (shifted(FIGURE, 6, 8.001), FIGURE, 20),  # just beyond
+        (mirrored(FIGURE), FIGURE, 20),  # left and right swapped
+        (FIGURE | {"r_wrist": MISSING, "neck": (42, NAN), "l_hip": MISSING}, FIGURE, 20),  # predictions missing
+        (shifted(FIGURE, 3, 4), FIGURE | {"r_ankle": MISSING, "l_wrist": (70, NAN), "head_top": MISSING}, NAN),
+        (shifted(FIGURE, 0, 9), FIGURE | {"l_shoulder": MISSING}, 18),  # no diameter, no torso; 9 = 0.5 heads
+        (knot, knot, 20),  # limbs and a diameter of no length, exactly right
+        (shifted(knot, 0.5, 0), knot, 20),  # and not exactly
+        (FIGURE | {"l_elbow": (70, 99), "r_knee": (40, 165), "head_top": (62, 30),  # relaxed PCP forgives these;
+                   "r_shoulder": (14, 85), "l_shoulder": (70, 35)}, FIGURE, 40),  # the torso's end stays where it was
+        (shifted(small, 0, 5), small, 10.5),  # 0.2 of a diameter of 25; half of half as long limbs
+        (FIGURE, dict.fromkeys(FIGURE, MISSING), NAN),  # of whom nothing is known
+        (dict.fromkeys(FIGURE, MISSING), FIGURE, 20)]  # for whom nothing is predicted
+
+
+def is_known(point):
+    return not math.isnan(point[0]) and not math.isnan(point[1])
+
+
+def length(a, b):
+    return math.hypot(a[0] - b[0], a[1] - b[1])
+
+
+def joint_table(persons, reference, threshold):
+    """Of each person each joint's hit: True, False, or None where it does not count."""
+    rows = []
+    for predicted, truth, head in persons:
+        limit = threshold * reference(truth, head)
+        row = []
+        for name in JOINTS:
+            if math.isnan(limit) or not is_known(truth[name]):
+                row.append(None)
+            else:
+                row.append(is_known(predicted[name]) and length(predicted[name], truth[name]) <= limit)
+        rows.append(row)
+    return rows
+
+
+def end_of(pose, names):
+    points = [pose[name] for name in names.split()]
+    return sum(x for x, y in points) / len(points), sum(y for x, y in points) / len(points)
+
+
+def limb_table(persons, relaxed):
+    rows = []
+    for predicted, truth, _ in persons:
+        row = []
+        for first, second in LIMBS.values():
+            (a, b), (p, q) = [[end_of(pose, end) for end in (first, second)] for pose in (truth, predicted)]
+            if not (is_known(a) and is_known(b)):
+                row.append(None)
+            elif not (is_known(p) and is_known(q)):
+                row.append(False)
+            elif relaxed:
+                row.append((length(a, p) + length(b, q)) / 2 <= length(a, b) / 2)
+            else:
+                row.append(length(a, p) <= length(a, b) / 2 and length(b, q) <= length(a, b) / 2)
+        rows.append(row)
+    return rows
+
+
+def rate(rows, part, weights):
+    """Percent of the persons on whom a part counts; None where it counts on nobody."""
+    counted = [(weight, row[part]) for weight, row in zip(weights, rows) if row[part] is not None]
+    if not counted:
+        return None
+    return 100 * sum(weight for weight, hit in counted if hit) / sum(weight for weight, _ in counted)
+
+
+def mean_rate(rows, parts, weights=None):
+    rates = [rate(rows, part, weights or [1] * len(rows)) for part in parts]
+    rates = [found for found in rates if found is not None]
+    return sum(rates) / len(rates)
+
+
+def error_of_mean(rows, parts):
+    """Over persons, by how much the mean changes as one of them weighs a little more or less than the others."""
+    counted = [i for i, row in enumerate(rows) if any(row[part] is not None for part in parts)]
+    squares = 0
+    for person in counted:
+        up, down = ([1 + step * (i == person) for i in range(len(rows))] for step in (1e-5, -1e-5))
+        squares += ((mean_rate(rows, parts, up) - mean_rate(rows, parts, down)) / 2e-5) ** 2
+    return math.sqrt(squares * len(counted) / (len(counted) - 1))
+
+
+def reference_scores(persons):
+    def diameter(truth, head):
+        return length(truth["l_shoulder"], truth["r_hip"])
+
+    errors, everything = {}, range(len(JOINTS))
+    ends = [i for i, name in enumerate(JOINTS) if name not in ("neck", "head_top")]
+    arms_and_legs = [i for i, name in enumerate(LIMBS) if name not in ("torso", "head")]
+
+    def part(metric, names, rows, **means):
+        once = [1] * len(rows)
+        found = {name: rate(rows, i, once) for i, name in enumerate(names)}
+        for mean, parts in means.items():
+            found[mean] = mean_rate(rows, parts)
+            errors[metric if mean == "mean" else f"{metric}_{mean}"] = error_of_mean(rows, parts)
+        return found
+
+    scores = {
+        "pck@0.2": part("pck@0.2", JOINTS, joint_table(persons, diameter, 0.2), mean=everything, mean12=ends),
+        "pdj": {text: mean_rate(joint_table(persons, diameter, float(text)), everything) for text in
+                ("0.05", "0.10", "0.15", "0.20", "0.25", "0.30", "0.35", "0.40", "0.45", "0.50")},
+        "pckh@0.5": part("pckh@0.5", JOINTS, joint_table(persons, lambda truth, head: head, 0.5), mean=everything)}
+    for kind in ("strict", "relaxed"):
+        scores[f"pcp_{kind}@0.5"] = part(f"pcp_{kind}@0.5", LIMBS, limb_table(persons, kind == "relaxed"),
+                                         mean10=range(len(LIMBS)), mean8=arms_and_legs)
+    return scores | {"standard_error": errors, "persons": len(persons)}
+
+
+def scores_of(persons):
+    predicted, truth = (np.array([[person[side][name] for name in JOINTS] for person in persons], float)
+                        for side in (0, 1))
+    return score(predicted, truth, [head for *_, head in persons], LSP)
+
+
+def test_every_score_of_thirteen_persons_is_that_of_the_definitions():
+    persons = thirteen()
+    scores, known = scores_of(persons), reference_scores(persons)
+    assert scores.keys() == known.keys() and scores.pop("persons") == known.pop("persons") == 13
+    for metric, rates in known.items():
+        assert list(scores[metric]) == list(rates)
+        assert scores[metric] == pytest.approx(rates, abs=1e-4 if metric == "standard_error" else 1e-9), metric
+
+
+def test_some_of_their_scores_by_hand():
+    """Counted on paper, so that neither the metrics nor the reference above stands alone."""
+    scores = scores_of(thirteen())
+    # of 11 persons with a diameter 4 are wrong: just beyond, a missing neck, not exact at a diameter of 0, not there
+    assert scores["pck@0.2"]["neck"] == pytest.approx(100 * 7 / 11)
+    # and the wrist of the swapped one, where the neck is right; a wrist is missing as well
+    assert scores["pck@0.2"]["r_wrist"] == pytest.approx(100 * 6 / 11)
+    # of 11 with a head size 3 are wrong: just beyond, a missing neck, no prediction
+    assert scores["pckh@0.5"]["neck"] == pytest.approx(100 * 8 / 11)
+    # of 12 with a right lower arm 5 are wrong: just beyond, swapped, a missing wrist, not exact at no length, not there
+    assert scores["pcp_strict@0.5"]["r_lower_arm"] == pytest.approx(100 * 7 / 12)
+    forgiven = scores_of(thirteen()[9:10])  # the elbow is 19 of 20 away, the wrist not at all
+    assert (forgiven["pcp_strict@0.5"]["l_lower_arm"], forgiven["pcp_relaxed@0.5"]["l_lower_arm"]) == (0, 100)
 
 
 @pytest.mark.skipif(not (SHARED / "golden").is_dir(), reason="the published predictions and the raw LSP are not here")
