@@ -188,7 +188,7 @@ def test_a_dataset_json_of_the_wrong_form_is_told_in_a_line(place, value, tmp_pa
     path = tmp_path / "dataset.json"
     path.write_text(json.dumps(with_value(json.loads(path.read_text()), place, value)))
     split = "test" if place[0] == "test" else "train"
-    assert "dataset.json" in refused(Failure, f"{place[-1]}|crop size", tmp_path, split)
+    assert "dataset.json" in refused(Failure, f"{place[0]}|crop size", tmp_path, split)
 
 
 @pytest.mark.parametrize("value", [None, 5, ["x"], "0" * 16], ids=str)
