@@ -6,39 +6,47 @@ Writes  data/train_output.npy  predictions in crop pixels (--stage s: train_outp
         data/deltas.npy        40 draws of it for each joint
 Next    python train_stage2.py
 """
+from deeppose.errors import UserError, run  # first, so that Ctrl-C while the others load is answered in a line
+
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from deeppose import arrays
+from deeppose.claims import claimed
+from deeppose.devices import Cores, Stopwatch, choose_device
 from deeppose.error_model import DRAWS, ErrorSampler, fit_error_model
-from deeppose.errors import UserError, run
 from deeppose.inference import diameters
 from deeppose.persons import load_persons
 from deeppose.settings import next_command, parse_settings
-from deeppose.training import Stopwatch, choose_device
 from trained_stages import load_stages, run_stages
 
 DATA_DIR = "data"               # prepared arrays; the output goes there too
 CHECKPOINT_DIR = "checkpoints"  # weights
-SEED = 0                        # of the draws in deltas.npy
+SEED = 0                        # 0 ... 4294967295: of the draws in deltas.npy
 DEVICE = "auto"                 # auto, cpu, cuda, cuda:1, mps
+THREADS = 0                     # 0 ... 1024: of a CPU; 0 = one for each core that other programs leave free
 IMAGES = "auto"                 # auto | resident | streamed: on the device whole or read ahead of each batch
-STAGE = 1                       # the stage whose output is wanted
-BATCH_SIZE = 64                 # persons a step
+STAGE = 1                       # 1 ... 99: the stage whose output is wanted
+BATCH_SIZE = 64                 # 1 ... 65536: persons a step
 FLIP_TEST = False               # stage 1: average with the mirrored window's prediction, here and in step 6
 ERRORS = "residuals"            # residuals | gaussian: what deltas.npy is drawn from
 
 
 def main(argv=None):
     settings = parse_settings(globals(), argv)
-    device = choose_device(settings.device)
+    with claimed(settings.data_dir, f"output of stage {settings.stage}"):
+        generate(settings)
+
+
+def generate(settings):
+    device, cores = choose_device(settings.device), Cores(settings.threads)
     persons = load_persons(settings.data_dir, "train", device, settings.images)
     skeleton = persons.skeleton
     if not persons.held_out.any():
         raise UserError("there are no validation persons, on whom the errors are measured; run: python lsp_data.py")
-    stages = load_stages(settings.checkpoint_dir, skeleton, persons.dataset["dataset"], device, settings.stage)
+    stages = load_stages(settings.checkpoint_dir, persons, device, settings.stage)
     if settings.stage == 1:
         flip_test = settings.flip_test
     else:
@@ -46,10 +54,12 @@ def main(argv=None):
         if settings.flip_test and not flip_test:
             raise UserError("stage 2 was trained without the flip test; it is set at --stage 1")
 
-    if stages[0].split != persons.split:
+    split_differs = stages[0].split != persons.split
+    if split_differs:
         print("warning: stage 1 was trained on another split of the persons: those held out here may be among them "
               "and their errors too small; prepare the same split (python lsp_data.py) or train stage 1 again")
 
+    cores.look(0.5)
     watch = Stopwatch()
     rows = torch.arange(len(persons.crops), device=device)
     if settings.stage == 1:
@@ -65,15 +75,17 @@ def main(argv=None):
     spans = spans.clip(min=smallest)
     model = fit_error_model(predicted[persons.held_out], truth[persons.held_out], spans[persons.held_out],
                             smallest_diameter=smallest / persons.box_side, flip_test=flip_test,
-                            fingerprint=stages[-1].fingerprint, labels=persons.labels)
+                            fingerprint=stages[-1].fingerprint, labels=persons.labels, split_differs=split_differs,
+                            poses=arrays.digest(predicted), deltas="")
     generator = torch.Generator().manual_seed(settings.seed)
     joints = torch.arange(len(skeleton.joints)).repeat_interleave(DRAWS)
-    deltas = ErrorSampler(model, settings.errors, "cpu").draw(joints, generator).unflatten(0, (-1, DRAWS))
+    deltas = ErrorSampler(model, settings.errors, "cpu").draw(joints, generator).unflatten(0, (-1, DRAWS)).numpy()
+    model.deltas = arrays.digest(deltas)
 
     folder, suffix = Path(settings.data_dir), arrays.stage_suffix(settings.stage)
     arrays.save(folder / f"train_output{suffix}.npy", predicted, "train_output")
     model.save(folder / f"error_model{suffix}.npz")
-    arrays.save(folder / f"deltas{suffix}.npy", deltas.numpy(), "deltas")
+    arrays.save(folder / f"deltas{suffix}.npy", deltas, "deltas")
     trained_on = ~persons.held_out
     print_errors(skeleton, model.residuals, (predicted - truth)[trained_on] / spans[trained_on, None, None])
     print(f"written: {folder}/train_output{suffix}.npy, error_model{suffix}.npz, deltas{suffix}.npy")

@@ -7,33 +7,42 @@ Writes  runs/stage1.json             scores in percent, settings, hardware
         runs/stage1.png              best, median and worst persons
 Next    python generate_train_output.py
 """
+from deeppose.errors import run  # first, so that Ctrl-C while the others load is answered in a line
+
 import torch
 
+from deeppose.claims import claimed
 from deeppose.crops import box_windows, to_window
-from deeppose.errors import run
+from deeppose.devices import Cores, Stopwatch, choose_device
 from deeppose.losses import masked_loss
 from deeppose.persons import load_persons
 from deeppose.settings import next_command, parse_settings
 from deeppose.testing import mean_pose, write_test_run
-from deeppose.training import Stopwatch, choose_device
 from trained_stages import load_stage1
 
 DATA_DIR = "data"               # prepared arrays
 CHECKPOINT_DIR = "checkpoints"  # weights
 RUN_DIR = "runs"                # scores and pictures
-SEED = 0                        # recorded only: nothing here is random
+SEED = 0                        # 0 ... 4294967295: recorded only: nothing here is random
 DEVICE = "auto"                 # auto, cpu, cuda, cuda:1, mps
+THREADS = 0                     # 0 ... 1024: of a CPU; 0 = one for each core that other programs leave free
 IMAGES = "auto"                 # auto | resident | streamed: on the device whole or read ahead of each batch
-BATCH_SIZE = 64                 # persons a step
+BATCH_SIZE = 64                 # 1 ... 65536: persons a step
 FLIP_TEST = False               # average with the mirrored window's prediction
 
 
 def main(argv=None):
     settings = parse_settings(globals(), argv)
-    device = choose_device(settings.device)
-    persons = load_persons(settings.data_dir, "test", device, settings.images)
-    stage1 = load_stage1(settings.checkpoint_dir, persons.dataset["dataset"], device)
+    with claimed(settings.run_dir, "scores"):
+        test(settings)
 
+
+def test(settings):
+    device, cores = choose_device(settings.device), Cores(settings.threads)
+    persons = load_persons(settings.data_dir, "test", device, settings.images)
+    stage1 = load_stage1(settings.checkpoint_dir, persons, device)
+
+    cores.look(0.5)
     watch = Stopwatch()
     rows = torch.arange(len(persons.crops), device=device)
     poses = stage1.predict(persons, rows, settings.flip_test, settings.batch_size)
@@ -44,7 +53,8 @@ def main(argv=None):
     loss = masked_loss(predicted, truth, stage1.network.loss_name).item()
 
     predicted = {"mean pose": mean_pose(settings.data_dir, len(rows)), "stage 1": pose}
-    write_test_run(settings.run_dir, 1, predicted, persons, settings, seconds, loss=loss)
+    write_test_run(settings.run_dir, 1, predicted, persons, settings, seconds, loss=loss,
+                   other_split=stage1.other_split)
     print(f"loss {loss:.5f}; {len(rows) / seconds:.1f} persons a second on {device}")
     print(next_command(globals(), settings, "generate_train_output.py", ("data_dir", "checkpoint_dir")))
 

@@ -7,32 +7,41 @@ Writes  for the last stage trained, s:
         runs/stage{s}_pdj.png          PDJ curves
         runs/stage{s}.png              best, median and worst persons
 """
+from deeppose.errors import UserError, run  # first, so that Ctrl-C while the others load is answered in a line
+
 import torch
 
-from deeppose.errors import UserError, run
+from deeppose.claims import claimed
+from deeppose.devices import Cores, Stopwatch, choose_device
 from deeppose.persons import load_persons
 from deeppose.settings import parse_settings
 from deeppose.testing import mean_pose, write_test_run
-from deeppose.training import Stopwatch, choose_device
 from trained_stages import load_stages, run_stages
 
 DATA_DIR = "data"               # prepared arrays
 CHECKPOINT_DIR = "checkpoints"  # weights
 RUN_DIR = "runs"                # scores and pictures
-SEED = 0                        # recorded only: nothing here is random
+SEED = 0                        # 0 ... 4294967295: recorded only: nothing here is random
 DEVICE = "auto"                 # auto, cpu, cuda, cuda:1, mps
+THREADS = 0                     # 0 ... 1024: of a CPU; 0 = one for each core that other programs leave free
 IMAGES = "auto"                 # auto | resident | streamed: on the device whole or read ahead of each batch
-BATCH_SIZE = 64                 # persons a step of stage 1
+BATCH_SIZE = 64                 # 1 ... 65536: persons a step of stage 1
 
 
 def main(argv=None):
     settings = parse_settings(globals(), argv)
-    device = choose_device(settings.device)
+    with claimed(settings.run_dir, "scores"):
+        test(settings)
+
+
+def test(settings):
+    device, cores = choose_device(settings.device), Cores(settings.threads)
     persons = load_persons(settings.data_dir, "test", device, settings.images)
-    stages = load_stages(settings.checkpoint_dir, persons.skeleton, persons.dataset["dataset"], device)
+    stages = load_stages(settings.checkpoint_dir, persons, device)
     if len(stages) < 2:
         raise UserError(f"no trained stage 2 in {settings.checkpoint_dir}; run: python train_stage2.py")
 
+    cores.look(0.5)
     watch = Stopwatch()
     rows = torch.arange(len(persons.crops), device=device)
     poses = [pose.cpu().numpy() for pose in run_stages(stages, persons, rows, settings.batch_size)]
@@ -40,7 +49,8 @@ def main(argv=None):
 
     predicted = {"mean pose": mean_pose(settings.data_dir, len(rows))}
     predicted |= {f"stage {number}": pose for number, pose in enumerate(poses, 1)}
-    write_test_run(settings.run_dir, len(stages), predicted, persons, settings, seconds)
+    write_test_run(settings.run_dir, len(stages), predicted, persons, settings, seconds,
+                   other_split=stages[0].other_split)
     print(f"{len(rows) / seconds:.1f} persons a second through {len(stages)} stages on {device}")
 
 

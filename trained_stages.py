@@ -6,21 +6,30 @@ from pathlib import Path
 import torch
 
 from cascade_net import CascadeNet
-from deeppose.errors import UserError
+from deeppose.checkpoints import load_checkpoint
+from deeppose.errors import Failure, UserError
 from deeppose.inference import diameters, predict_joints, refine_joints
-from deeppose.training import load_checkpoint
 from integral_stage1 import IntegralNet
 from resnet_stage1 import ResNetRegressor
 
 SHARED = "shared"  # in place of a joint's name where one network serves all joints
+NETWORKS = {"regression": ResNetRegressor, "integral": IntegralNet}
+
+# what checkpoints must hold
+STAGE1 = {"network": dict, "weights": dict, "input_size": int, "dataset": str, "split": str, "settings": dict,
+          "history": list}
+CASCADE = {"network": dict, "weights": dict, "sigma": (int, float), "smallest_diameter": (int, float),
+           "flip_test": bool, "refines": str, "dataset": str, "settings": dict, "history": list}
 
 
 @dataclass
 class Stage1:
-    """network, its input's side in pixels, the split it was trained on, and a fingerprint of the weights."""
+    """network, its input's side in pixels, the split it was trained on, whether persons to test on may have been among
+    those it was trained on, and a fingerprint of the weights."""
     network: torch.nn.Module
     input_size: int
     split: str
+    other_split: bool
     fingerprint: str
 
     def predict(self, persons, rows, flip_test=False, batch_size=64):
@@ -33,6 +42,7 @@ class CascadeStage:
     """networks           joint index -> (network, which of its outputs)
     sigma              window side in diameters of the incoming pose
     smallest_diameter  box sides
+    usual_side         median side of the windows in training, box sides
     flip_test          whether the stage before averaged the mirrored window's prediction
     refines            fingerprint of the stages whose output it was trained on
     fingerprint        of those stages and this one
@@ -40,6 +50,7 @@ class CascadeStage:
     networks: dict
     sigma: float
     smallest_diameter: float
+    usual_side: float
     flip_test: bool
     refines: str
     fingerprint: str
@@ -48,33 +59,66 @@ class CascadeStage:
         """Poses (M, J, 2) one stage on, crop pixels; joints without a network stay where they are."""
         sides = self.sigma * diameters(joints_px, persons.skeleton.diameter_indices,
                                        self.smallest_diameter * persons.box_side)
-        return refine_joints(self.networks, persons, rows, joints_px, sides, batch_size)
+        return refine_joints(self.networks, persons, rows, joints_px, sides, self.usual_side * persons.box_side,
+                             batch_size)
 
 
-def load_stage1(checkpoint_dir, dataset, device):
-    """Raises UserError where the checkpoint is missing, broken or of another dataset's skeleton."""
+def load_stage1(checkpoint_dir, persons, device):
+    """Raises UserError where the checkpoint is missing or of another dataset, Failure where it is broken. Prints a
+    warning where it may have been trained on the persons' test set."""
     path = Path(checkpoint_dir, "stage1.pt")
-    checkpoint = load_checkpoint(path, "python train_stage1.py")
-    _stop_if_foreign(checkpoint, dataset, path)
-    network = {"regression": ResNetRegressor, "integral": IntegralNet}[checkpoint.get("kind", "regression")]
+    checkpoint = load_checkpoint(path, "python train_stage1.py", STAGE1)
+    _stop_if_foreign(checkpoint, persons, path)
+    kind = checkpoint.get("kind", "regression")
+    if kind not in NETWORKS:
+        raise Failure(f"{path.resolve()} holds a network {kind!r}; there are: {', '.join(NETWORKS)}")
     layout = torch.contiguous_format if torch.device(device).type == "mps" else torch.channels_last  # faster elsewhere
-    model = network.from_checkpoint(checkpoint).to(device, memory_format=layout)
-    return Stage1(model, checkpoint["input_size"], checkpoint["split"], _fingerprint("", checkpoint))
+    model = network_of(NETWORKS[kind], checkpoint, path).to(device, memory_format=layout)
+    other_split = persons.test_set != checkpoint.get("test_set") and persons.split != checkpoint["split"]
+    if other_split:
+        print(f"warning: {path} was trained on another split of the data: test persons here may be among those that it "
+              "was trained on and its scores too good")
+    return Stage1(model, checkpoint["input_size"], checkpoint["split"], other_split, _fingerprint("", checkpoint))
 
 
-def load_cascade(checkpoint_dir, stage, skeleton, dataset, device):
+def network_of(kind, checkpoint, path):
+    """The network that a checkpoint holds; a Failure names the file."""
+    try:
+        return kind.from_checkpoint(checkpoint)
+    except UserError as error:
+        raise Failure(f"{Path(path).resolve()}: {error}") from None
+
+
+def load_cascade_checkpoint(path, stage):
+    """A finished network of stage `stage`. Raises Failure where the file is broken, UserError where it is another
+    joint's, or stage's."""
+    again = f"python train_stage2.py --stage {stage}"
+    checkpoint = load_checkpoint(path, again, CASCADE)
+    name = path.stem.removeprefix(f"stage{stage}_")
+    history = checkpoint["history"]
+    inside = checkpoint.get("joint", history[0].get("joint") if history else name)  # older ones tell it in their log
+    of = checkpoint.get("stage", checkpoint["settings"].get("stage", stage))
+    if (inside, of) != (name, stage):
+        raise UserError(f"{path.resolve()} holds the stage-{of} network of {inside}; put the file right, or remove it "
+                        f"and run: {again} --joints {name}")
+    return checkpoint
+
+
+def load_cascade(checkpoint_dir, stage, persons, device):
     """The trained networks of stage 2 or later; None where there is not one.
 
     Raises UserError where they were trained with different windows or on different stages' output.
     """
-    networks, checkpoints = {}, []
+    networks, checkpoints, skeleton = {}, [], persons.skeleton
     for name in (SHARED, *skeleton.joints):
         path = cascade_path(checkpoint_dir, stage, name)
         if not path.exists():
             continue
-        checkpoint = load_checkpoint(path, f"python train_stage2.py --stage {stage}")
-        _stop_if_foreign(checkpoint, dataset, path)
-        network = CascadeNet.from_checkpoint(checkpoint).to(device)
+        checkpoint = load_cascade_checkpoint(path, stage)
+        _stop_if_foreign(checkpoint, persons, path)
+        network = network_of(CascadeNet, checkpoint, path).to(device)
+        if network.arguments["outputs"] != (len(skeleton.joints) if name == SHARED else 1):
+            raise Failure(f"{path.resolve()} gives {network.arguments['outputs']} joints; remove it and train it again")
         checkpoints.append(checkpoint)
         if name == SHARED:
             networks = {joint: (network, joint) for joint in range(len(skeleton.joints))}
@@ -82,22 +126,24 @@ def load_cascade(checkpoint_dir, stage, skeleton, dataset, device):
             networks[skeleton.index(name)] = (network, 0)
     if not checkpoints:
         return None
-    facts = [{key: c[key] for key in ("sigma", "smallest_diameter", "flip_test", "refines")} for c in checkpoints]
+    # older ones lack the usual side; but their smallest diameter is half the median
+    facts = [{key: c[key] for key in ("sigma", "smallest_diameter", "flip_test", "refines")}
+             | {"usual_side": c.get("usual_side", 2 * c["sigma"] * c["smallest_diameter"])} for c in checkpoints]
     if any(fact != facts[0] for fact in facts):
         raise UserError(f"the stage-{stage} networks in {Path(checkpoint_dir).resolve()} were trained with different "
                         f"windows or on different output; run: python train_stage2.py --stage {stage} --restart")
     return CascadeStage(networks, **facts[0], fingerprint=_fingerprint(facts[0]["refines"], *checkpoints))
 
 
-def load_stages(checkpoint_dir, skeleton, dataset, device, last=None):
+def load_stages(checkpoint_dir, persons, device, last=None):
     """Stage 1 and every trained cascade stage after it (no further than `last`).
 
     Returns [Stage1, CascadeStage, ...], and prints a warning where a stage was trained on other weights' output.
     Raises UserError where stage `last` is asked for and not trained.
     """
-    stages = [load_stage1(checkpoint_dir, dataset, device)]
+    stages = [load_stage1(checkpoint_dir, persons, device)]
     while last is None or len(stages) < last:
-        cascade = load_cascade(checkpoint_dir, number := len(stages) + 1, skeleton, dataset, device)
+        cascade = load_cascade(checkpoint_dir, number := len(stages) + 1, persons, device)
         if cascade is None:
             if last is not None:
                 raise UserError(f"no trained stage {number} in {Path(checkpoint_dir).resolve()}; "
@@ -106,7 +152,7 @@ def load_stages(checkpoint_dir, skeleton, dataset, device, last=None):
         if cascade.refines != stages[-1].fingerprint:
             print(f"warning: stage {number} was trained on the output of other weights than those of stage "
                   f"{number - 1} here; generate and train it again for a fair score")
-        if missing := [name for joint, name in enumerate(skeleton.joints) if joint not in cascade.networks]:
+        if missing := [name for joint, name in enumerate(persons.skeleton.joints) if joint not in cascade.networks]:
             print(f"note: stage {number} has no network for {', '.join(missing)}: left as stage {number - 1} has them")
         stages.append(cascade)
     return stages
@@ -125,9 +171,10 @@ def cascade_path(checkpoint_dir, stage, name):
     return Path(checkpoint_dir, f"stage{stage}_{name}.pt")
 
 
-def _stop_if_foreign(checkpoint, dataset, path):
-    if checkpoint["dataset"] != dataset:
-        raise UserError(f"{Path(path).resolve()} was trained on {checkpoint['dataset']}, the data are {dataset}")
+def _stop_if_foreign(checkpoint, persons, path):
+    if checkpoint["dataset"] != (dataset := persons.dataset["dataset"]):
+        raise UserError(f"{Path(path).resolve()} was trained on {checkpoint['dataset']}, the data are {dataset}; name "
+                        "another --checkpoint-dir or --data-dir")
 
 
 def _fingerprint(before, *checkpoints):

@@ -19,13 +19,14 @@ sys.path.insert(0, str(ROOT))
 import lsp_data  # noqa: E402
 import train_stage1  # noqa: E402
 from deeppose import arrays  # noqa: E402
+from deeppose.checkpoints import load_checkpoint  # noqa: E402
+from deeppose.devices import choose_device  # noqa: E402
 from deeppose.errors import UserError, run  # noqa: E402
 from deeppose.persons import load_persons  # noqa: E402
 from deeppose.reports import provenance, score  # noqa: E402
 from deeppose.settings import parse_settings  # noqa: E402
 from deeppose.steps import run_steps  # noqa: E402
 from deeppose.testing import gain  # noqa: E402
-from deeppose.training import choose_device, load_checkpoint  # noqa: E402
 from integral_stage1 import IntegralNet, centres, shares_of  # noqa: E402
 from trained_stages import load_stage1  # noqa: E402
 
@@ -35,7 +36,7 @@ RESULT_DIR = "results"          # where ablation_lsp.json goes
 SCALE = "cpu"                   # cpu | gpu: which proxy below
 ROWS: tuple[str, ...] = ()      # run these rows only, by name; () = all of them, in their order
 WEIGHTS = "imagenet"            # EfficientNet-Lite0's: imagenet (from its package) or a file
-SEED = 0                        # of every row
+SEED = 0                        # 0 ... 4294967295: of every row
 DEVICE = "auto"                 # auto, cpu, cuda, cuda:1, mps
 
 RECIPE = {"--network": "integral", "--backbone": "efficientnet_lite0", "--loss": "smooth_l1", "--optimiser": "adamw",
@@ -128,10 +129,9 @@ def measured(name, work, persons, settings):
     """Train one row and predict the validation persons in every way of READINGS. Returns its facts."""
     place = folder(work, settings.scale, name)
     flags = flags_of(name, settings)
-    resume = ["--resume"] if (place / "checkpoints/stage1_last.pt").exists() else []
-    run_steps([(train_stage1, ["--data-dir", work / "data", *flags, *resume])], place, settings.seed, settings.device)
+    run_steps([(train_stage1, ["--data-dir", work / "data", *flags])], place, settings.seed, settings.device)
     checkpoint = load_checkpoint(place / "checkpoints/stage1.pt", "python train_stage1.py")
-    stage1 = load_stage1(place / "checkpoints", persons.dataset["dataset"], persons.device)
+    stage1 = load_stage1(place / "checkpoints", persons, persons.device)
     rows = torch.tensor(np.flatnonzero(persons.held_out), device=persons.device)
     for reading, file in READINGS.items():
         if reading == WHOLE:  # the last one
@@ -140,8 +140,8 @@ def measured(name, work, persons, settings):
             stage1.network.joints = whole_map
         pose = stage1.predict(persons, rows, reading == FLIP_TEST).cpu().numpy()
         arrays.save(place / f"runs/{file}.npy", pose.astype(np.float32), "predictions")
-    history = load_checkpoint(place / "checkpoints/stage1_last.pt", "python train_stage1.py")["history"]
-    return {"best_epoch": len(checkpoint["history"]),
+    history = checkpoint["history"]
+    return {"best_epoch": checkpoint["best_epoch"],
             "minutes": round(sum(row["seconds"] for row in history) / 60, 1),
             "images_per_second": history[-1]["images_per_second"],
             "provenance": {key: checkpoint["provenance"][key] for key in ("commit", "hardware", "threads", "versions",

@@ -20,8 +20,8 @@ from deeppose.steps import run_steps  # noqa: E402
 
 WORK_DIR = "runs/demo_seeds"           # data, checkpoints and runs of each run
 RESULT_DIR = "results"                 # where demo.json goes
-SEEDS: tuple[int, ...] = (0, 1, 2)     # of figures, networks and training alike
-LONGER_SEEDS: tuple[int, ...] = (0,)   # run once more with stage 1 trained twice as long
+SEEDS: tuple[int, ...] = (0, 1, 2)     # 0 ... 4294967295: of figures, networks and training alike
+LONGER_SEEDS: tuple[int, ...] = (0,)   # 0 ... 4294967295: run once more with stage 1 trained twice as long
 DEVICE = "cpu"                         # auto, cpu, cuda, cuda:1, mps
 
 HEADLINES = {"pck@0.2": "mean", "pckh@0.5": "mean", "pcp_strict@0.5": "mean8"}

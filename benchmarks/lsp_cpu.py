@@ -13,8 +13,8 @@ from deeppose.settings import parse_settings
 RAW_DIR = "data/raw"            # holds lsp_dataset.zip and lspet_dataset.zip
 WORK_DIR = "runs/lsp_cpu"       # data, checkpoints and runs of this measurement
 RESULT_DIR = "results"          # where lsp_cpu.json goes
-STAGES = 3                      # to train: 1, 2 or 3; more can follow later
-SEED = 0                        # of every step
+STAGES = 3                      # 1 ... 3: to train; more can follow later
+SEED = 0                        # 0 ... 4294967295: of every step
 DEVICE = "cpu"                  # auto, cpu, cuda, cuda:1, mps
 
 PREPARE = "--crop-size 160".split()

@@ -16,12 +16,12 @@ from deeppose.settings import parse_settings
 RAW_DIR = "data/raw"       # holds lsp_dataset.zip and lspet_dataset.zip
 WORK_DIR = "runs/lsp_full"  # data, checkpoints and runs of this measurement
 RESULT_DIR = "results"     # where lsp_full.json goes
-SEED = 0                   # of every step
+SEED = 0                   # 0 ... 4294967295: of every step
 DEVICE = "cuda"            # auto, cpu, cuda, cuda:1, mps
 WEIGHTS = "imagenet"       # initial weights of stage 1: imagenet (downloaded), none, or a file of torchvision weights
-EPOCHS = 100               # of stage 1
-STAGE2_EPOCHS = 7          # of each cascade network
-CROPS_PER_IMAGE = 5        # windows drawn of each person and epoch
+EPOCHS = 100               # 1 ... 100000: of stage 1
+STAGE2_EPOCHS = 7          # 1 ... 100000: of each cascade network
+CROPS_PER_IMAGE = 5        # 1 ... 100000: windows drawn of each person and epoch
 
 
 def main(argv=None):

@@ -27,22 +27,22 @@ NAME = "lsp_lite"               # of the result and of the folder under WORK_DIR
 WORK_DIR = "runs"               # the folder NAME in it holds data, checkpoints and runs of this measurement
 RESULT_DIR = "results"          # where NAME.json goes
 RELEASE = ""                    # file for the half-precision stage 1: checkpoints/released/stage1.pt; "" = none
-STAGES = 3                      # to train: 1, 2 or 3; more can follow later
-SEED = 0                        # of every step
+STAGES = 3                      # 1 ... 3: to train; more can follow later
+SEED = 0                        # 0 ... 4294967295: of every step
 DEVICE = "auto"                 # auto, cpu, cuda, cuda:1, mps
 
 BACKBONE = "efficientnet_lite0"  # or a torchvision ResNet
 WEIGHTS = "imagenet"            # initial weights: imagenet, none, or a file
-INPUT_SIZE = 160                # side of stage 1's input, pixels
-EPOCHS = 22                     # of stage 1
-BATCH_SIZE = 32                 # of stage 1
-LEARNING_RATE = 2e-3            # of stage 1; results/ablation_lsp.json: better than the recipe's 1e-3
-HEATMAP_WEIGHT = 0.1            # of stage 1's heatmap loss
-SIGMA = 1.0                     # side of the cascade's windows, torso diameters
-CASCADE_SIZE = 67               # pixels along a window
-CASCADE_WIDTH = 0.5             # of the cascade's networks, 1 = AlexNet
-CASCADE_EPOCHS = 3              # of each cascade network
-CROPS_PER_IMAGE = 3             # windows drawn of each person and epoch
+INPUT_SIZE = 160                # 32 ... 1024: side of stage 1's input, pixels
+EPOCHS = 22                     # 1 ... 100000: of stage 1
+BATCH_SIZE = 32                 # 2 ... 65536: of stage 1
+LEARNING_RATE = 2e-3            # 1e-12 ... 1e6: of stage 1; results/ablation_lsp.json: better than the recipe's 1e-3
+HEATMAP_WEIGHT = 0.1            # 0 ... 1000: of stage 1's heatmap loss
+SIGMA = 1.0                     # 0.05 ... 20: side of the cascade's windows, torso diameters
+CASCADE_SIZE = 67               # 67 ... 1024: pixels along a window
+CASCADE_WIDTH = 0.5             # 0.001 ... 8: of the cascade's networks, 1 = AlexNet
+CASCADE_EPOCHS = 3              # 1 ... 100000: of each cascade network
+CROPS_PER_IMAGE = 3             # 1 ... 100000: windows drawn of each person and epoch
 
 
 def main(argv=None):

@@ -19,11 +19,12 @@ import test_stage2  # noqa: E402
 import train_stage1  # noqa: E402
 import train_stage2  # noqa: E402
 from deeppose import arrays  # noqa: E402
+from deeppose.checkpoints import halved, load_checkpoint, save_checkpoint  # noqa: E402
+from deeppose.devices import choose_device  # noqa: E402
 from deeppose.errors import UserError  # noqa: E402
 from deeppose.persons import load_persons  # noqa: E402
 from deeppose.reports import provenance, score  # noqa: E402
 from deeppose.steps import run_steps  # noqa: E402
-from deeppose.training import choose_device, load_checkpoint, save_checkpoint  # noqa: E402
 from trained_stages import load_stage1  # noqa: E402
 
 HEADLINES = (("pck@0.2", "mean"), ("pck@0.2", "mean12"), ("pckh@0.5", "mean"), ("pcp_strict@0.5", "mean10"),
@@ -60,8 +61,6 @@ def measure(name, settings, prepare, stage1, stage2, stages=2, flip_test=False):
         if "seconds" in done[step]:
             continue
         arrays.save_json(record, done)
-        if module is train_stage1 and (work / "checkpoints/stage1_last.pt").exists():
-            flags = [*flags, "--resume"]
         seconds = run_steps([(module, flags)], work, settings.seed, settings.device)[f"{module.__name__}.py"]
         done[step]["seconds"] = seconds
         arrays.save_json(record, done)
@@ -81,7 +80,7 @@ def measure(name, settings, prepare, stage1, stage2, stages=2, flip_test=False):
     content = {"what": "LSP + LSPe, the steps named in commands; scores on LSP's 1,000 test images, percent",
                "commands": [done[step]["command"] for step in steps], "seconds_of_steps": seconds,
                **scores, f"stage {stages}": last,
-               "validation": {"stage 1": checkpoints["stage 1"][0]["history"][-1]} | {
+               "validation": {"stage 1": best_row(checkpoints["stage 1"][0])} | {
                    place: [max(net["history"], key=lambda row: row["pdj_area"]) for net in nets]
                    for place, nets in checkpoints.items() if place != "stage 1"},
                "trained_at_commit": {place: sorted({net["provenance"]["commit"] for net in nets})
@@ -96,6 +95,12 @@ def measure(name, settings, prepare, stage1, stage2, stages=2, flip_test=False):
     arrays.save_json(path, content)
     print(f"written: {path}")
     return content
+
+
+def best_row(checkpoint):
+    """The best epoch's row of stage 1's log; older checkpoints end with it."""
+    history = checkpoint["history"]
+    return history[checkpoint.get("best_epoch", len(history)) - 1]
 
 
 def log(work, stage):
@@ -115,12 +120,11 @@ def release(path, work, device):
     """Write stage 1 in half precision, history left out, with what the file scores on the test persons, with and
     without the flip test."""
     checkpoint = load_checkpoint(Path(work, "checkpoints/stage1.pt"), "python train_stage1.py")
-    checkpoint["weights"] = {name: value.half() if value.is_floating_point() else value
-                             for name, value in checkpoint["weights"].items()}
+    checkpoint["weights"] = halved(checkpoint["weights"])
     checkpoint["history"] = []
     save_checkpoint(path, checkpoint)
     persons = load_persons(Path(work, "data"), "test", choose_device(device))
-    stage1 = load_stage1(Path(path).parent, persons.dataset["dataset"], persons.device)
+    stage1 = load_stage1(Path(path).parent, persons, persons.device)
     rows = torch.arange(len(persons.crops), device=persons.device)
     checkpoint["scores"] = {}
     for name, flip_test in (("flip test", True), ("plain", False)):

@@ -42,21 +42,21 @@ def diameters(joints_px, diameter_indices, smallest):
 
 
 @torch.inference_mode()
-def refine_joints(networks, persons, rows, joints_px, sides, batch_size=256):
+def refine_joints(networks, persons, rows, joints_px, sides, usual_side, batch_size=256):
     """One cascade stage: every joint's window computed from the same incoming pose, the displacement added in full
     (DeepPose, eq. 6).
 
-    networks   joint index -> (network, which of its outputs); joints without one stay as they are
-    persons    Persons on the device of the networks
-    rows       (M,) int64 on that device, the persons to look at
-    joints_px  (M, J, 2) their incoming poses, crop pixels
-    sides      (M,) window sides, crop pixels
-    Returns    (M, J, 2), a new tensor
+    networks    joint index -> (network, which of its outputs); joints without one stay as they are
+    persons     Persons on the device of the networks
+    rows        (M,) int64 on that device, the persons to look at
+    joints_px   (M, J, 2) their incoming poses, crop pixels
+    sides       (M,) window sides, crop pixels
+    usual_side  the median side in training, crop pixels: the rate at which pixels are averaged follows it, for all
+                windows, so that a pose does not depend on who else is looked at
+    Returns     (M, J, 2), a new tensor
     """
     for model, _ in networks.values():
         model.eval()
-    # one rate for all windows, the median's: a rate per window would cost a pass per rate
-    median = sides.median().item()
     refined = joints_px.clone()
     done = 0
     for crops, places in persons.crop_batches(rows.split(batch_size)):
@@ -64,6 +64,6 @@ def refine_joints(networks, persons, rows, joints_px, sides, batch_size=256):
         for joint, (model, output) in networks.items():
             windows = make_windows(joints_px[batch, joint], sides[batch])
             size = model.arguments["crop_size"]
-            images = sample_windows(crops, places, windows, size, reduction_for(median, size))
+            images = sample_windows(crops, places, windows, size, reduction_for(usual_side, size))
             refined[batch, joint] = to_crop(model.joints(model(images))[0][:, [output]], windows)[:, 0]
     return refined

@@ -1,5 +1,5 @@
 """Several steps run one after another in one process."""
-from .training import Stopwatch
+from .devices import Stopwatch
 
 
 def run_steps(steps, folder, seed, device):

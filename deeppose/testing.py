@@ -42,7 +42,7 @@ def write_test_run(run_dir, stage, poses, persons, settings, seconds, **more):
                                                        skeleton)
     content |= {name: scores[name] for name in names[:-1]}
     content |= {"box": "the whole image squared" if persons.dataset["settings"]["test_boxes"] == "image" else
-                "from the annotated joints", **more, **provenance(settings, seconds)}
+                "from the annotated joints", **more, **provenance(settings, seconds, persons.device)}
 
     arrays.save(folder / f"stage{stage}_predictions.npy", poses[names[-1]].astype(np.float32), "predictions")
     arrays.save_json(folder / f"stage{stage}.json", content)

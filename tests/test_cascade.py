@@ -32,12 +32,13 @@ def cascade_data(residual, truth, estimate, sigma=2.0, held_out=None):
     count = len(truth)
     persons = people(torch.zeros(count, SIZE, SIZE, 3, dtype=torch.uint8), truth)
     residuals = np.tile(np.float32(residual), (1, 14, 1))
-    model = ErrorModel(residuals, residuals[0], np.zeros((14, 2, 2)), 0.01, False, "", "")
+    model = ErrorModel(residuals, residuals[0], np.zeros((14, 2, 2)), 0.01, False, "", "", "", "", False)
     spans = diameters(estimate, LSP.diameter_indices, 1.0)
     return SimpleNamespace(
         persons=persons, device=truth.device, errors=model, sampler=ErrorSampler(model, "residuals", "cpu"),
         poses_px=estimate,
-        diameters=spans, sides=sigma * spans, mirror=torch.tensor(LSP.mirror),
+        diameters=spans, sides=sigma * spans, usual_side=(sigma * spans).median().item(),
+        mirror=torch.tensor(LSP.mirror),
         annotated=~truth.isnan().any(-1),
         held_out=torch.zeros(count, dtype=torch.bool) if held_out is None else held_out)
 
@@ -132,8 +133,30 @@ def test_displacements_are_added_in_full_in_window_sides():
     rows, sides = torch.tensor([4, 2, 0]), torch.tensor([10.0, 20.0, 30.0])
     persons = people(torch.zeros(5, SIZE, SIZE, 3, dtype=torch.uint8))
     moved = refine_joints({3: (Constant([0.1, -0.2]), 0)}, persons, rows, torch.full((3, 14, 2), 40.0), sides,
-                          batch_size=2)
+                          20.0, batch_size=2)
     assert torch.allclose(moved[:, 3], torch.tensor([[41.0, 38.0], [42.0, 36.0], [43.0, 34.0]]), atol=1e-4)
+
+
+def test_the_rate_at_which_pixels_are_averaged_is_the_trainings_not_the_rows_own():
+    seen = []
+
+    class Seeing(Constant):
+        arguments = {"crop_size": 67}
+
+        def forward(self, crops):
+            seen.append(crops.clone())
+            return super().forward(crops)
+
+    crops = torch.randint(0, 255, (3, SIZE, SIZE, 3), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    persons, rows, pose = people(crops), torch.arange(3), torch.full((3, 14, 2), SIZE / 2)
+    sides = torch.tensor([30.0, 300.0, 400.0])
+    network = {3: (Seeing([0.0, 0.0]), 0)}
+    refine_joints(network, persons, rows, pose, sides, 200.0)
+    refine_joints(network, persons, rows[:1], pose[:1], sides[:1], 200.0)
+    refine_joints(network, persons, rows[:1], pose[:1], sides[:1], 67.0)
+    together, alone, finer = (it[0] for it in seen)
+    assert torch.allclose(together, alone, atol=1e-4)
+    assert (together - finer).abs().max() > 0.1
 
 
 def test_every_joint_is_refined_from_the_same_incoming_pose():
@@ -141,8 +164,8 @@ def test_every_joint_is_refined_from_the_same_incoming_pose():
     pose, rows, sides = poses(4), torch.arange(4), torch.full((4,), 20.0)
     shoulder, hip = LSP.diameter_indices
     network = (Constant([0.5, 0.5]), 0)
-    one_by_one = [refine_joints({j: network}, persons, rows, pose, sides)[:, j] for j in (shoulder, hip)]
-    together = refine_joints({shoulder: network, hip: network}, persons, rows, pose, sides)
+    one_by_one = [refine_joints({j: network}, persons, rows, pose, sides, 20.0)[:, j] for j in (shoulder, hip)]
+    together = refine_joints({shoulder: network, hip: network}, persons, rows, pose, sides, 20.0)
     assert torch.equal(torch.stack(one_by_one, 1), together[:, [shoulder, hip]])
     others = [j for j in range(14) if j not in (shoulder, hip)]
     assert torch.equal(together[:, others], pose[:, others])

@@ -22,9 +22,11 @@ import train_stage1
 import train_stage2
 from deeppose import arrays
 from deeppose.distributed import Group
-from deeppose.errors import UserError
+from deeppose.errors import Failure, UserError
 from deeppose.persons import load_persons
+from deeppose.settings import parse_settings
 from deeppose.skeletons import LSP
+from trained_stages import load_stages, run_stages
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = ["demo_data", "demo", "lsp_data", "train_stage1", "test_stage1", "generate_train_output", "train_stage2",
@@ -75,6 +77,14 @@ def weights(path):
 
 def history(path):
     return torch.load(path, weights_only=True)["history"]
+
+
+def change(data, name, array):
+    """Replace one array of step 1 as if step 1 had written it so."""
+    arrays.save(data / f"{name}.npy", array)
+    dataset = arrays.load_json(data / "dataset.json", "")
+    dataset["digests"][name] = arrays.digest(array)
+    arrays.save_json(data / "dataset.json", dataset)
 
 
 def same(a, b):
@@ -128,10 +138,10 @@ def test_stage1_resumed_in_the_middle_of_an_epoch_ends_with_the_same_weights(tra
     with pytest.raises(KeyboardInterrupt):
         step(train_stage1, tmp_path / "broken", *more)
     monkeypatch.undo()
-    step(train_stage1, tmp_path / "broken", *more, "--resume")
+    step(train_stage1, tmp_path / "broken", *more)  # the same command
     last = [torch.load(tmp_path / name / "checkpoints" / "stage1_last.pt", weights_only=True)
             for name in ("whole", "broken")]
-    assert same(last[0]["model"], last[1]["model"]) and same(last[0]["average"], last[1]["average"])
+    assert same(last[0]["model"], last[1]["model"]) and same(*(state["average"]["module"] for state in last))
     assert same(weights(tmp_path / "whole/checkpoints/stage1.pt"), weights(tmp_path / "broken/checkpoints/stage1.pt"))
     assert [r["loss"] for r in last[0]["history"]] == [r["loss"] for r in last[1]["history"]]
 
@@ -210,9 +220,11 @@ def test_a_shared_network_and_a_third_stage(copy, capsys):
 
 
 def test_networks_trained_on_another_stage_1_are_told_of(copy, capsys):
-    step(train_stage1, copy, *STAGE1, "--epochs", "1", "--seed", "5")
+    step(train_stage1, copy, *STAGE1, "--epochs", "1", "--seed", "5", "--restart")
     step(step6, copy)
     assert "warning: stage 2 was trained on the output of other weights" in capsys.readouterr().out
+    with pytest.raises(UserError, match="stage 1 in .* is not the one that made the output .* run again: python gen"):
+        step(train_stage2, copy, *STAGE2, "--epochs", "1", "--restart")
     step(generate_train_output, copy)
     step(train_stage2, copy, *STAGE2, "--epochs", "1", "--joints", "neck")
     assert "neck: finished already, skipped" in (text := capsys.readouterr().out) and "--restart" in text
@@ -223,9 +235,11 @@ def test_networks_trained_on_another_stage_1_are_told_of(copy, capsys):
 
 def test_data_prepared_anew_is_told_from_what_was_made_of_the_old(copy, raw_dir, capsys):
     step(lsp_data, copy, "--raw-dir", str(raw_dir), *PREPARE, "--seed", "9")
-    with pytest.raises(UserError, match="trained on other data .* train without --resume"):
-        step(train_stage1, copy, *STAGE1, "--resume")
-    with pytest.raises(UserError, match="made from other data .* run again: python generate_train_output.py"):
+    step(step3, copy)
+    assert "warning: " not in capsys.readouterr().out  # the same persons are tested on
+    with pytest.raises(UserError, match="begun on other data; run: python train_stage1.py --restart"):
+        step(train_stage1, copy, *STAGE1, "--epochs", "2")
+    with pytest.raises(UserError, match="made on other persons than .* run again: python generate_train_output.py"):
         step(train_stage2, copy, *STAGE2)
     step(generate_train_output, copy)
     assert "warning: stage 1 was trained on another split" in capsys.readouterr().out
@@ -252,7 +266,6 @@ def test_the_flip_test_changes_predictions_and_follows_to_step_6(copy):
 
 @pytest.mark.parametrize("flags", [
     ["--rotation", "0"], ["--scale", "1", "1"], ["--shift", "0"], ["--flip", "0"], ["--colour", "0"],
-    ["--half-body", "1"], ["--cut-out", "1"],
     ["--dropout", "0"], ["--loss", "smooth_l1"], ["--optimiser", "sgd"], ["--optimiser", "adagrad"],
     ["--learning-rate", "2e-3"], ["--weight-decay", "0.1"], ["--warmup-epochs", "1"], ["--schedule", "cosine"],
     ["--schedule", "step", "--step-epochs", "0.5"], ["--clip", "0.001"], ["--average-decay", "0.9"],
@@ -270,6 +283,30 @@ def test_every_knob_of_stage_1_changes_what_is_learnt(trained, tmp_path, flags):
     assert not same(changed, weights(reference / "checkpoints/stage1.pt"))
 
 
+PLAIN = ["--rotation", "0", "--scale", "1", "1", "--shift", "0", "--flip", "0", "--colour", "0", "--seed", "3"]
+
+
+def first_batch(data, *flags):
+    """Images and joints (window frame) of the training persons as stage 1 sees them."""
+    settings = parse_settings(vars(train_stage1), ["--input-size", "64", *PLAIN, *flags])
+    persons = load_persons(data, "train", torch.device("cpu"))
+    return next(train_stage1.batches(persons, [torch.arange(24)], torch.Generator().manual_seed(0), settings))
+
+
+def test_half_bodies_are_seen_larger_and_cut_out_is_a_grey_rectangle(trained):
+    images, joints = (it.clone() for it in first_batch(trained / "data"))
+    halves, half_joints = (it.clone() for it in first_batch(trained / "data", "--half-body", "1"))
+    spans = [(it.nan_to_num(-9).amax(1) - it.nan_to_num(9).amin(1)).amax(1) for it in (joints, half_joints)]
+    assert (spans[1] > 1.1 * spans[0]).float().mean() > 0.8  # the same body in a smaller window
+    covered, same_joints = first_batch(trained / "data", "--cut-out", "1")
+    assert torch.equal(joints, same_joints)
+    for plain, cut in zip(images, covered):
+        changed = (plain != cut).any(0)
+        rows, columns = changed.any(1).nonzero()[:, 0], changed.any(0).nonzero()[:, 0]
+        inside = cut[:, rows.min():rows.max() + 1, columns.min():columns.max() + 1]
+        assert not inside.any() and 2 < len(rows) < 28 and 2 < len(columns) < 28  # 0.1 to 0.4 of 64, less at an edge
+
+
 def test_training_can_begin_with_a_trained_stage_1(trained, tmp_path, capsys):
     shutil.copytree(trained / "data", tmp_path / "data")
     begin = ["--weights", str(trained / "checkpoints/stage1.pt"), "--epochs", "1", "--learning-rate", "1e-9"]
@@ -278,30 +315,11 @@ def test_training_can_begin_with_a_trained_stage_1(trained, tmp_path, capsys):
     learnt = {key for key in before if "running" not in key and "num_batches" not in key}
     assert all(torch.allclose(before[key], after[key], atol=1e-6) for key in learnt)
     assert "another split" not in capsys.readouterr().out
-    split = np.load(tmp_path / "data/train_split.npy")
-    arrays.save(tmp_path / "data/train_split.npy", np.roll(split, 1))
-    step(train_stage1, tmp_path, *STAGE1, *begin)
+    change(tmp_path / "data", "train_split", np.roll(np.load(tmp_path / "data/train_split.npy"), 1))
+    step(train_stage1, tmp_path, *STAGE1, *begin, "--restart")
     assert "was trained on another split" in capsys.readouterr().out
     with pytest.raises(UserError, match="of another network, or of an older version's: backbone.layer1.2"):
-        step(train_stage1, tmp_path, *STAGE1, *begin, "--backbone", "resnet34")
-
-
-def test_a_compiled_network_learns_what_it_would_uncompiled(trained, tmp_path, monkeypatch):
-    compiled = []
-
-    def without_a_compiler(model, **keywords):
-        compiled.append(model)
-        return compile_network(model, backend="eager", **keywords)
-
-    compile_network = torch.compile
-    monkeypatch.setattr(torch, "compile", without_a_compiler)
-    for name, flags in (("plain", []), ("compiled", ["--compile"])):
-        shutil.copytree(trained / "data", tmp_path / name / "data")
-        step(train_stage1, tmp_path / name, *STAGE1, "--epochs", "1", *flags)
-    assert len(compiled) == 1
-    plain, other = (weights(tmp_path / name / "checkpoints/stage1.pt") for name in ("plain", "compiled"))
-    assert plain.keys() == other.keys() and all(torch.allclose(plain[key].float(), other[key].float(), atol=1e-5)
-                                                for key in plain)
+        step(train_stage1, tmp_path, *STAGE1, *begin, "--restart", "--backbone", "resnet34")
 
 
 @pytest.mark.parametrize("flags", [["--loss", "rle"], ["--backbone", "efficientnet_lite0"]], ids=" ".join)
@@ -313,7 +331,7 @@ def test_other_regressors_go_through_the_steps(trained, tmp_path, flags):
     step(step3, tmp_path)
     assert np.load(tmp_path / "runs/stage1_predictions.npy").shape == (10, 14, 2)
     with pytest.raises(UserError, match="--loss rle is for --network regression"):
-        step(train_stage1, tmp_path, "--network", "integral", "--input-size", "32", "--loss", "rle")
+        step(train_stage1, tmp_path, "--restart", "--network", "integral", "--input-size", "32", "--loss", "rle")
 
 
 def test_an_integral_network_goes_through_the_steps(trained, tmp_path):
@@ -325,7 +343,7 @@ def test_an_integral_network_goes_through_the_steps(trained, tmp_path):
     step(step3, tmp_path, "--flip-test")
     step(generate_train_output, tmp_path)
     with pytest.raises(UserError, match="--network integral needs a multiple of 32"):
-        step(train_stage1, tmp_path, "--network", "integral", "--input-size", "40")
+        step(train_stage1, tmp_path, "--restart", "--network", "integral", "--input-size", "40")
 
 
 @pytest.mark.parametrize("flags", [
@@ -355,10 +373,10 @@ def test_a_cascade_that_does_not_help_on_validation_persons_moves_nothing(traine
 
 def test_early_stop_best_by_and_collapse_warning(trained, tmp_path, capsys):
     shutil.copytree(trained / "data", tmp_path / "data")
-    step(train_stage1, tmp_path, *STAGE1, "--epochs", "9", "--learning-rate", "0", "--patience", "2",
+    step(train_stage1, tmp_path, *STAGE1, "--epochs", "9", "--learning-rate", "1e-12", "--patience", "2",
          "--best-by", "pcp", "--collapse-epoch", "2", "--collapse-spread", "1000")
     text = capsys.readouterr().out
-    assert "no better pcp for 2 epochs: stopped" in text and "best epoch" in text
+    assert "no better epoch for 2 epochs: stopped" in text and "best epoch" in text
     assert "warning: predictions spread only" in text
     assert "nearly one mean pose" not in text.split("epoch 2 ")[0]  # not before its epoch
 
@@ -382,13 +400,13 @@ def test_a_collapsed_network_has_no_spread(trained):
 
 def test_a_loss_that_is_not_finite_stops_the_run_with_the_place(trained, tmp_path):
     shutil.copytree(trained / "data", tmp_path / "data")
-    with pytest.raises(UserError, match=r"loss is (nan|inf) in epoch \d+, batch \d+, at learning rate 1e\+30"):
-        step(train_stage1, tmp_path, *STAGE1, "--epochs", "5", "--optimiser", "sgd", "--learning-rate", "1e30")
+    with pytest.raises(UserError, match=r"loss is (nan|inf) in epoch \d+, batch \d+, at learning rate 1e\+06"):
+        step(train_stage1, tmp_path, *STAGE1, "--epochs", "5", "--optimiser", "sgd", "--learning-rate", "1e6")
 
 
 def test_resuming_another_network_is_refused(copy):
     with pytest.raises(UserError, match=r"other settings \(input_size 32 -> 48\)"):
-        step(train_stage1, copy, *STAGE1, "--input-size", "48", "--resume")
+        step(train_stage1, copy, *STAGE1, "--epochs", "2", "--input-size", "48", "--resume")
     step(train_stage2, copy, *STAGE2, "--joints", "neck")  # finished: nothing to refuse
 
 
@@ -409,10 +427,9 @@ def test_what_is_missing_names_the_step_that_makes_it(copy, script, missing, mes
 
 
 @pytest.mark.parametrize("script, flags, message", [
-    (train_stage1, ["--backbone", "resnet19", "--weights", "none"], "no backbone named 'resnet19'"),
+    (train_stage1, ["--restart", "--backbone", "resnet19", "--weights", "none"], "no backbone named 'resnet19'"),
     (train_stage2, ["--joints", "nose"], "no joint named nose; there are: r_ankle"),
-    (train_stage2, ["--stage", "1"], "the cascade begins at stage 2"),
-    (train_stage2, ["--crop-size", "60"], "AlexNet's smallest input is 67"),
+    (train_stage1, ["--resume", "--restart"], "give one of them"),
     (train_stage2, ["--stage", "3"], "output_stage2.npy not found; run: python generate_train_output.py --stage 2"),
     (generate_train_output, ["--stage", "3"], "no trained stage 3"),
 ])
@@ -424,8 +441,144 @@ def test_wrong_settings_are_told_in_words(copy, script, flags, message):
 def test_a_broken_checkpoint_is_told(copy):
     (copy / "checkpoints/stage1.pt").unlink()
     (copy / "checkpoints/stage1.pt").write_bytes(b"half a file")
-    with pytest.raises(UserError, match=r"stage1.pt can't be read .* run again: python train_stage1.py"):
+    with pytest.raises(Failure, match=r"stage1.pt can't be read .* run again: python train_stage1.py"):
         step(step3, copy)
+
+
+def test_the_same_command_again_leaves_a_finished_stage_1_as_it_is(copy, capsys):
+    before = (copy / "checkpoints/stage1.pt").read_bytes()
+    step(train_stage1, copy, *STAGE1, "--epochs", "2")
+    assert "stage1.pt: finished already, 2 epochs" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"other settings \(epochs 2 -> 3\); go on under these with --resume"):
+        step(train_stage1, copy, *STAGE1, "--epochs", "3")
+    assert (copy / "checkpoints/stage1.pt").read_bytes() == before
+    (copy / "checkpoints/stage1_last.pt").unlink()
+    with pytest.raises(UserError, match="stage1.pt is of another training; --restart replaces it when"):
+        step(train_stage1, copy, *STAGE1, "--epochs", "2")
+    assert (copy / "checkpoints/stage1.pt").read_bytes() == before
+
+
+def test_a_finished_stage_1_can_be_trained_on_for_more_epochs(copy):
+    step(train_stage1, copy, *STAGE1, "--epochs", "3", "--resume")
+    assert len(history(copy / "checkpoints/stage1.pt")) == 3
+
+
+def test_resuming_what_patience_ended_trains_no_epoch_more(trained, tmp_path):
+    shutil.copytree(trained / "data", tmp_path / "data")
+    flags = [*STAGE1, "--epochs", "9", "--learning-rate", "1e-12", "--patience", "1"]
+    step(train_stage1, tmp_path, *flags)
+    epochs = len(history(tmp_path / "checkpoints/stage1_last.pt"))
+    assert epochs < 9
+    step(train_stage1, tmp_path, *flags, "--resume")
+    assert len(history(tmp_path / "checkpoints/stage1_last.pt")) == epochs
+
+
+def test_training_goes_on_where_the_system_can_not_tell_memory(trained, tmp_path, monkeypatch):
+    shutil.copytree(trained / "data", tmp_path / "data")
+    monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows
+    step(train_stage1, tmp_path, *STAGE1, "--epochs", "1")
+    step(generate_train_output, tmp_path)
+    step(train_stage2, tmp_path, *STAGE2, "--epochs", "1", "--joints", "neck")
+    for stage in (1, 2):
+        with open(tmp_path / f"runs/stage{stage}_training.csv", newline="") as file:
+            assert [row["memory_mib"] for row in csv.DictReader(file)] == ["nan"]
+
+
+def without(data, joint):
+    labels = np.load(data / "train_labels.npy")
+    labels[np.load(data / "train_split.npy") == 1, LSP.index(joint)] = np.nan
+    change(data, "train_labels", labels)
+
+
+def test_where_no_validation_person_can_be_scored_it_is_said_before_the_first_epoch(trained, tmp_path):
+    shutil.copytree(trained / "data", tmp_path / "data")
+    without(tmp_path / "data", "r_hip")
+    with pytest.raises(UserError, match="--best-by pdj: no validation person has the joints .* choose another"):
+        step(train_stage1, tmp_path, *STAGE1, "--epochs", "1")
+    assert not list((tmp_path / "checkpoints").glob("*.pt"))
+    step(train_stage1, tmp_path, *STAGE1, "--epochs", "1", "--best-by", "loss")
+    assert (tmp_path / "checkpoints/stage1.pt").exists()
+
+
+def test_stage_2_says_which_joint_can_not_be_scored(trained, tmp_path, monkeypatch):
+    shutil.copytree(trained / "data", tmp_path / "data")
+    monkeypatch.setattr(train_stage2, "refined_scores", lambda *_: {"pdj": float("nan"), "area": float("nan")})
+    with pytest.raises(UserError, match="neck: no validation person has it and l_shoulder and r_hip annotated"):
+        step(train_stage2, tmp_path, *STAGE2, "--joints", "neck")
+    assert not list((tmp_path / "checkpoints").glob("*.pt"))
+
+
+def test_restarting_a_joint_keeps_its_network_until_the_next_is_finished(copy, monkeypatch):
+    final = copy / "checkpoints/stage2_neck.pt"
+    before = final.read_bytes()
+    real, calls = train_stage2.batches, []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(train_stage2, "batches", interrupted)
+    flags = [*STAGE2, "--epochs", "2", "--joints", "neck"]
+    with pytest.raises(KeyboardInterrupt):
+        step(train_stage2, copy, *flags, "--restart")
+    monkeypatch.undo()
+    assert final.read_bytes() == before and final.with_name("stage2_neck_last.pt").exists()
+    step(train_stage2, copy, *flags)  # goes on with it
+    assert len(history(final)) == 2 and not final.with_name("stage2_neck_last.pt").exists()
+
+
+def test_a_pose_does_not_depend_on_who_else_is_looked_at(copy):
+    persons = load_persons(copy / "data", "test", torch.device("cpu"))
+    stages = load_stages(copy / "checkpoints", persons, torch.device("cpu"))
+    stages[1].usual_side *= 4  # so that pixels are averaged
+    rows = torch.arange(len(persons.crops))
+    together = run_stages(stages, persons, rows)[1]
+    for row in rows:
+        alone = run_stages(stages, persons, rows[row:row + 1])[1]
+        assert torch.allclose(alone[0], together[row], atol=1e-3)
+
+
+def test_a_joints_file_under_anothers_name_is_told(copy):
+    path = copy / "checkpoints/stage2_r_knee.pt"
+    path.unlink()
+    shutil.copy(copy / "checkpoints/stage2_neck.pt", path)
+    with pytest.raises(UserError, match="stage2_r_knee.pt holds the stage-2 network of neck; put the file right"):
+        step(step6, copy)
+
+
+@pytest.mark.parametrize("name", ["stage1", "stage2_neck"])
+def test_networks_whose_weights_are_no_numbers_are_not_scored(copy, name):
+    path = copy / f"checkpoints/{name}.pt"
+    checkpoint = torch.load(path, weights_only=True)
+    next(iter(checkpoint["weights"].values())).fill_(torch.nan)
+    path.unlink()
+    torch.save(checkpoint, path)
+    with pytest.raises(Failure, match=rf"{name}.pt holds weights that are not finite numbers"):
+        step(step6, copy)
+
+
+@pytest.mark.parametrize("key", ["network", "weights", "input_size", "dataset", "split", "settings", "history"])
+@pytest.mark.parametrize("value", [None, 3.5, True])
+def test_a_stage_1_that_lacks_something_is_told(copy, key, value):
+    path = copy / "checkpoints/stage1.pt"
+    checkpoint = torch.load(path, weights_only=True)
+    if value is None:
+        del checkpoint[key]
+    else:
+        checkpoint[key] = value
+    path.unlink()
+    torch.save(checkpoint, path)
+    with pytest.raises(Failure, match=rf"stage1.pt is .*'{key}'.*; run again: python train_stage1.py"):
+        step(step3, copy)
+
+
+def test_a_network_trained_where_test_persons_were_training_persons_is_told_of(copy, raw_dir, capsys):
+    step(lsp_data, copy, "--raw-dir", str(raw_dir), *PREPARE, "--lsp-train-images", "25")
+    step(step3, copy)
+    assert "stage1.pt was trained on another split of the data: test persons" in capsys.readouterr().out
+    assert json.loads((copy / "runs/stage1.json").read_text())["other_split"] is True
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -441,7 +594,7 @@ def test_help_lists_every_constant_and_importing_does_nothing(name, capsys):
         assert re.search("--" + constant.lower().replace("_", "-") + r"[ ,\n]", text), constant
 
 
-def test_from_a_shell_a_mistake_is_one_line_and_status_1(tmp_path):
+def test_from_a_shell_a_mistake_is_one_line_and_status_2(tmp_path):
     done = subprocess.run([sys.executable, str(ROOT / "test_stage1.py")], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and "lsp_data.py" in done.stderr

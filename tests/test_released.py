@@ -6,10 +6,10 @@ import pytest
 import torch
 
 import lsp_data
+from deeppose.checkpoints import load_checkpoint
 from deeppose.metrics import diameters, joint_hits, overall_mean
 from deeppose.persons import load_persons
 from deeppose.testing import mean_pose
-from deeppose.training import load_checkpoint
 from trained_stages import load_stage1
 
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
@@ -24,7 +24,7 @@ def test_it_finds_the_joints_of_drawn_figures(raw_dir, tmp_path, checkpoint):
     lsp_data.main(["--raw-dir", str(raw_dir), "--data-dir", str(tmp_path), "--run-dir", str(tmp_path / "runs"),
                    "--no-use-lspe", "--lsp-train-images", "10", "--workers", "1"])
     persons = load_persons(tmp_path, "test", torch.device("cpu"))
-    stage1 = load_stage1(CHECKPOINTS / "released", persons.dataset["dataset"], torch.device("cpu"))
+    stage1 = load_stage1(CHECKPOINTS / "released", persons, torch.device("cpu"))
     truth, rows = persons.truth, torch.arange(len(persons.crops))
     pose = stage1.predict(persons, rows, flip_test=True).numpy()
     rate, chance = (overall_mean(joint_hits(poses, truth, diameters(truth, persons.skeleton), 0.2))

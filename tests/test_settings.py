@@ -1,23 +1,28 @@
 """Constants as flags."""
+import ast
+import contextlib
 import importlib.util
+import shlex
 import sys
 from argparse import Namespace
 
 import pytest
 
+import deeppose.settings as settings_module
+from deeppose.reports import PROJECT
 from deeppose.settings import next_command, parse_settings
 
 SCRIPT = '''"""Does a thing, 100% of it.
 
 Not part of the help.
 """
-EPOCHS = 3                        # passes over 100% of the data
-RATE = 5e-4                       # step size
+EPOCHS = 3                        # 1 ... 1000: passes over 100% of the data
+RATE = 5e-4                       # 1e-12 ... 1: step size
 MODE = "fast"                     # fast | slow: how to go
 RESUME = False                    # go on
-SCALE = (0.5, 2.0)                # least and largest
+SCALE = (0.5, 2.0)                # 0.1 ... 10, rising: least and largest
 NAMES: tuple[str, ...] = ()       # all if empty
-LIMIT: float | None = None        # none = unlimited
+LIMIT: float | None = None        # 0 ... 1e9: none = unlimited
 PATH = "data"                     # where
 UNLISTED = 1
 '''
@@ -55,14 +60,68 @@ def test_flags_override(script):
     (["--scale", "1"], "argument --scale: expected 2 arguments"),
     (["--limit", "big"], "argument --limit: invalid float value: 'big'"),
     (["--epoch", "3"], "unrecognized arguments: --epoch 3; did you mean --epochs?"),
-    (["--quite-another", "3"], "unrecognized arguments: --quite-another 3\n"),
+    (["--quite-another", "3"], "unrecognized arguments: --quite-another 3; script_under_test.py --help lists the"),
 ])
 def test_wrong_flags_say_so(script, capsys, flags, message):
     with pytest.raises(SystemExit) as stop:
         parse_settings(script, flags)
     assert stop.value.code == 2
     text = capsys.readouterr().err
-    assert message in text and text.startswith("error: ") and text.count("\n") == 2
+    assert message in text and text.startswith("error: ") and text.count("\n") == 1
+
+
+@pytest.mark.parametrize("flags, message", [
+    (["--epochs", "0"], "--epochs is 0, expected 1 ... 1000 (script_under_test.py, line 5: 1 ... 1000: passes over"),
+    (["--epochs", "-3"], "--epochs is -3, expected 1 ... 1000"),
+    (["--epochs", "1001"], "--epochs is 1001, expected"),
+    (["--rate", "0"], "--rate is 0.0, expected 1e-12 ... 1"),
+    (["--rate", "nan"], "--rate is nan, expected finite numbers"),
+    (["--limit", "inf"], "--limit is inf, expected finite numbers"),
+    (["--scale", "2", "1"], "--scale is 2.0 1.0, expected the smaller number first"),
+    (["--scale", "0", "1"], "--scale is 0.0 1.0, expected 0.1 ... 10"),
+    (["--path", " "], "--path is empty"),
+])
+def test_a_value_out_of_its_range_is_told_with_the_settings_line(script, capsys, flags, message):
+    with pytest.raises(SystemExit) as stop:
+        parse_settings(script, flags)
+    text = capsys.readouterr().err
+    assert stop.value.code == 2 and message in text and text.startswith("error: ") and text.count("\n") == 1
+
+
+@pytest.mark.parametrize("name, value, message", [
+    ("EPOCHS", 0, "--epochs is 0, expected 1 ... 1000"), ("MODE", "quick", "--mode is 'quick', expected fast | slow"),
+    ("SCALE", (3.0, 1.0), "the smaller number first")])
+def test_a_value_set_in_the_file_is_held_to_its_range_too(script, capsys, name, value, message):
+    script[name] = value
+    with pytest.raises(SystemExit) as stop:
+        parse_settings(script, [])
+    assert stop.value.code == 2 and message in capsys.readouterr().err
+
+
+SCRIPTS = sorted(path for folder in (PROJECT, PROJECT / "benchmarks") for path in folder.glob("*.py")
+                 if "parse_settings(globals(), argv)" in path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_every_number_among_a_scripts_settings_has_a_range_that_its_value_is_in(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    values = {}
+    for node in tree.body:
+        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+        if isinstance(target, ast.Name) and target.id.isupper() and node.value:
+            with contextlib.suppress(ValueError):
+                annotation = getattr(node, "annotation", None)
+                values[target.id] = ast.literal_eval(node.value), ast.unparse(annotation) if annotation else ""
+    settings = settings_module._constants(path)
+    assert len(settings) >= 4
+    for name in settings.keys() & values.keys():
+        value, annotation = values[name]
+        line, note = settings[name]
+        elements = value if isinstance(value, tuple) else (value,)
+        numbers = [n for n in elements if isinstance(n, (int, float)) and not isinstance(n, bool)]
+        if numbers or "int" in annotation or "float" in annotation:
+            assert settings_module.RANGE.match(note), f"{path.name}, line {line}: {name} = {value}  # {note}"
+            assert settings_module._fault(value, value, note) is None
 
 
 def test_the_next_command_carries_unusual_folders_that_it_has(script):
@@ -70,6 +129,11 @@ def test_the_next_command_carries_unusual_folders_that_it_has(script):
     settings = Namespace(data_dir="there", run_dir="runs", epochs=5)
     assert next_command(script, settings, "a.py --b") == "next: python a.py --b --data-dir there"
     assert next_command(script, settings, "a.py", ()) == "next: python a.py"
+    settings.data_dir = "my data/it's"
+    words = next_command(script, settings, "a.py").removeprefix("next: ")
+    if sys.platform != "win32":
+        assert shlex.split(words) == ["python", "a.py", "--data-dir", "my data/it's"]
+    assert '"my data' in words or "'my data" in words
 
 
 def test_help_shows_the_first_paragraph_and_each_comment(script, capsys):
@@ -78,4 +142,4 @@ def test_help_shows_the_first_paragraph_and_each_comment(script, capsys):
     assert stop.value.code == 0
     text = capsys.readouterr().out
     assert "Does a thing, 100% of it." in text and "Not part of the help" not in text
-    assert "passes over 100% of the data (default: 3)" in text and "(default: none)" in text
+    assert "1 ... 1000: passes over 100% of the data (default: 3)" in text and "(default: none)" in text

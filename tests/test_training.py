@@ -7,11 +7,12 @@ import sys
 import pytest
 import torch
 
-from deeppose.errors import UserError
+from deeppose import devices
+from deeppose.checkpoints import changed_settings
+from deeppose.devices import Cores, choose_device, peak_memory, threads_for
+from deeppose.errors import Failure, UserError
 from deeppose.reports import PROJECT
 from deeppose.training import (
-    changed_settings,
-    choose_device,
     index_batches,
     learning_rate_at,
     make_optimiser,
@@ -65,7 +66,7 @@ def test_the_epochs_loss_weighs_persons_not_batches():
 
 def test_a_loss_that_is_not_finite_stops_with_epoch_batch_and_rate():
     good, bad = (torch.zeros(2), torch.zeros(2)), (torch.zeros(2), torch.full((2,), torch.inf))
-    with pytest.raises(UserError, match=r"loss is inf in epoch 4, batch 3, at learning rate 0.5"):
+    with pytest.raises(Failure, match=r"loss is inf in epoch 4, batch 3, at learning rate 0.5"):
         epoch(Line(), [good, good, bad, good], rate=0.5)
 
 
@@ -87,6 +88,50 @@ def test_clipping_and_averaging_can_be_seen():
     assert average.module.weight.item() == pytest.approx(expected, rel=1e-4)
     assert expected > 0.01 > abs(model.weight.item())  # the average lags behind
     assert moving_average(model, 0.0) is None
+
+
+def test_the_average_follows_weights_and_buffers_with_a_plain_count_and_no_loop_over_tensors(monkeypatch):
+    model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 1), torch.nn.BatchNorm2d(2))
+    average = moving_average(model, 0.5)
+    calls = []
+    real = torch._foreach_lerp_
+    monkeypatch.setattr(torch, "_foreach_lerp_", lambda *given: calls.append(given) or real(*given))
+    for step in range(3):
+        with torch.no_grad():
+            for tensor in (*model.parameters(), *model.buffers()):
+                tensor.fill_(step)
+        average.update()
+    assert len(calls) == 3 and all(isinstance(weight, float) for *_, weight in calls)  # a tensor would be waited for
+    # a copy of 0; then 2 / 11 of it and 9 / 11 of 1; then 3 / 12 of that and 9 / 12 of 2
+    expected = 3 / 12 * (9 / 11) + 9 / 12 * 2
+    state = average.state_dict()
+    assert state["steps"] == 3
+    assert state["module"]["0.weight"].flatten().tolist() == pytest.approx([expected] * 2)
+    assert state["module"]["1.running_mean"].tolist() == pytest.approx([expected] * 2)
+    assert state["module"]["1.num_batches_tracked"].item() == 2  # whole numbers are not averaged
+    again = moving_average(model, 0.5)
+    again.load_state_dict(state)
+    with torch.no_grad():
+        model[0].weight.fill_(7)
+    average.update()
+    again.update()
+    assert torch.equal(average.module[0].weight, again.module[0].weight)
+
+
+class OnDevice:
+    """What make_optimiser looks at of a parameter."""
+
+    def __init__(self, kind):
+        self.device = torch.device(kind)
+
+
+@pytest.mark.parametrize("name, device, fused", [("adagrad", "cuda", None), ("adam", "cuda", True),
+                                                 ("sgd", "mps", None), ("adagrad", "cpu", True)])
+def test_without_a_fused_step_torch_still_chooses_one_kernel_for_all_tensors(monkeypatch, name, device, fused):
+    kind, given = {"adagrad": "Adagrad", "adam": "Adam", "sgd": "SGD"}[name], {}
+    monkeypatch.setattr(torch.optim, kind, lambda parameters, **keywords: given.update(keywords))
+    make_optimiser(name, [OnDevice(device)], 0.1)
+    assert given["fused"] is fused  # False would forbid foreach as well
 
 
 def test_adagrads_first_step_follows_its_initial_accumulator():
@@ -111,12 +156,60 @@ def test_a_device_that_is_not_there_is_said():
         choose_device("gpu")
 
 
+def test_threads_follow_the_cores_that_are_free():
+    assert threads_for(2, 2, 2, own=1.95, others=0.9) == 2  # it has what it asks for: the others give way
+    assert threads_for(2, 2, 2, own=1.0, others=1.0) == 1   # each of two threads shares its core
+    assert threads_for(1, 2, 2, own=1.0, others=1.0) == 1
+    assert threads_for(1, 2, 2, own=1.0, others=0.1) == 2   # the neighbour has gone
+    assert threads_for(2, 2, 2, own=0.7, others=0.05) == 2  # it waited for something else
+    assert threads_for(8, 8, 8, own=4.0, others=3.4) == 5
+    assert threads_for(2, 2, 2, own=0.1, others=9.0) == 1   # never none
+    assert threads_for(4, 4, 64, own=2.0, others=10.0) == 4  # OMP_NUM_THREADS or a quota is the most
+
+
+def test_cores_are_looked_at_now_and_then_and_a_number_given_stays(monkeypatch):
+    spent = iter([(0.0, 0.0), (10.0, 20.0), (20.0, 30.0), (0.0, 0.0)])  # own, all: a neighbour for ten seconds
+    clock = iter([0.0, 1.0, 10.0, 20.0, 0.0, 99.0])
+    chosen = [2]
+    monkeypatch.setattr(devices, "_spent", lambda: next(spent))
+    monkeypatch.setattr(devices.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(devices, "_cores", lambda: range(2))
+    monkeypatch.setattr(devices, "usable_cores", lambda: 2)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: chosen[-1])
+    monkeypatch.setattr(torch, "set_num_threads", chosen.append)
+    cores = Cores()
+    cores.look()  # too early
+    assert chosen == [2, 2]
+    cores.look()
+    assert chosen == [2, 2, 1]
+    cores.look()
+    assert chosen == [2, 2, 1, 2 - 1 + 1]
+    fixed = Cores(3)
+    fixed.look()
+    assert chosen[-1] == 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what other programs use")
+def test_the_system_tells_what_this_process_and_all_others_spend():
+    before = devices._spent()
+    total = sum(number * number for number in range(3_000_000))
+    after = devices._spent()
+    own, everybody = (b - a for a, b in zip(before, after))
+    assert total and own > 0.05 and everybody >= own - 0.05  # the kernel counts in hundredths
+
+
+def test_where_the_system_can_not_say_how_much_memory_was_used_it_is_nan(monkeypatch):
+    assert peak_memory(torch.device("cpu")) > 10
+    monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows
+    assert math.isnan(peak_memory(torch.device("cpu")))
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="memory is kept by glibc's own means")
 def test_on_a_cpu_freed_memory_is_kept():
     program = """
 import resource
 import numpy as np
-from deeppose.training import choose_device
+from deeppose.devices import choose_device
 def pages():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(8):

@@ -1,0 +1,208 @@
+"""The course of one training on disk: its epochs, the best one's weights, going on after an interruption, its log."""
+import contextlib
+import math
+import secrets
+from pathlib import Path
+
+import torch
+
+from .checkpoints import changed_settings, load_checkpoint, save_checkpoint
+from .drawing import training_curves
+from .errors import Failure, UserError
+from .training import print_row, write_rows
+
+STATE = {"begun": str, "replaces": str, "history": list, "best_epoch": int, "weights": dict, "model": dict,
+         "optimiser": dict, "ties": dict, "settings": dict, "finished": bool}  # what there must be to go on
+
+
+class Course:
+    """One network's training, epoch by epoch.
+
+    Two files: `final`, the network that later steps use, and beside it `..._last.pt`, what going on needs. A network
+    that another training left under `final` stays there until this one has finished.
+
+    final     path
+    settings  of this run, plain (`plain_settings`)
+    places    names of settings that say where and how to run, not what is learnt: they may differ on going on
+    fixed     names of settings that can't be changed by --resume; None = all that are not places
+    ties      name -> text: what the training belongs to (data, the stage before); going on with other ones is refused
+    again     the command that trains anew, for messages
+    score     function: row of the log -> float, the greater the better
+    baseline  the score to beat; without a better epoch the network is left as it was before the first
+    content   function: (weights, course) -> what `final` holds
+    early     write `final` after each better epoch already, so that it can be tried, where no other would be lost
+    """
+
+    def __init__(self, final, settings, places, ties, again, score, content, fixed=None, baseline=-math.inf,
+                 early=False):
+        self.final, self.last = Path(final), Path(final).with_name(f"{Path(final).stem}_last.pt")
+        self.settings, self.places, self.fixed, self.ties = settings, places, fixed, ties
+        self.again, self.score, self.content, self.baseline = again, score, content, baseline
+        self.begun, self.history, self.best_epoch, self.weights = secrets.token_hex(8), [], 0, None
+        self.replaces, self.finished, self.early = "", False, early
+
+    @property
+    def best(self):
+        """The score of the best epoch so far, by this run's measure."""
+        return self.score(self.history[self.best_epoch - 1]) if self.best_epoch else self.baseline
+
+    def finished_before(self, kinds=None):
+        """The checkpoint of a training that ended; None where there is none, or another one has begun to replace it.
+
+        kinds  what it must hold, see `load_checkpoint`
+        """
+        if not self.final.exists():
+            return None
+        checkpoint = load_checkpoint(self.final, self.again, kinds)
+        if self.last.exists():
+            if load_checkpoint(self.last, self.again, STATE)["begun"] != checkpoint.get("begun"):
+                return None
+            self.last.unlink()  # ended between the two
+        return checkpoint
+
+    def left(self, resume=False, restart=False):
+        """What an earlier run left of this training: the state to go on from; None = begin.
+
+        resume  go on under changed settings as well
+        restart  begin in any case
+        Raises  UserError where something else is there that would be lost, or nothing where something is asked for
+        """
+        if restart:
+            self.replaces = self._owner()
+            return None
+        if not self.last.exists():
+            if resume:
+                raise UserError(f"{self.last.resolve()} not found: there is nothing to resume; train without --resume")
+            return None
+        state = load_checkpoint(self.last, self.again, STATE)
+        for name, text in self.ties.items():
+            if state["ties"].get(name) != text:
+                raise UserError(f"{self.last} was begun on other {name}; run: {self.again}")
+        if resume and self.fixed is not None:
+            chosen = {name: self.settings[name] for name in self.fixed}
+            if changed := changed_settings(state["settings"], chosen):
+                raise UserError(f"{self.last} was begun with other settings ({changed}), which can't be changed on the "
+                                f"way; use the same, or run: {self.again}")
+        if changed := changed_settings(state["settings"], self.settings, self.places):
+            if not resume:
+                more = "go on under these with --resume, or " if self.fixed is not None else ""
+                raise UserError(f"{self.last} was begun with other settings ({changed}); {more}use the same, or run: "
+                                f"{self.again}")
+            print(f"note: settings changed on resuming: {changed}")
+        if self._owner() not in (None, state["begun"], state["replaces"]):
+            raise UserError(f"{self.final} is not what {self.last} belongs to; move one of them away, or run: "
+                            f"{self.again}")
+        return state
+
+    def begin(self, network, optimiser, average, state=None, writes=True):
+        """Take the network to where `state` left it, or to before the first epoch; from here on it is on disk.
+
+        writes  False in the processes whose files another one writes
+        """
+        self.network, self.optimiser, self.average, self.writes = network, optimiser, average, writes
+        if state:
+            restore(state, network, optimiser, average)
+            self.begun, self.history, self.finished = state["begun"], state["history"], state["finished"]
+            self.best_epoch, self.weights, self.replaces = state["best_epoch"], state["weights"], state["replaces"]
+        else:
+            self.weights = clones(network)
+        self.early = self.early and self._owner() in (None, self.begun)
+        if not state:
+            self._save()  # a full disk shows itself before the first epoch
+
+    def epochs(self, count, patience=0):
+        """The numbers of the epochs to go, from 0; fewer where `patience` epochs have brought nothing better."""
+        for epoch in range(len(self.history), count):
+            if patience and epoch - self.best_epoch >= patience:
+                print(f"no better epoch for {patience} epochs: stopped")
+                return
+            yield epoch
+
+    def record(self, row, kept, rows=None):
+        """Print and keep one epoch.
+
+        row   its row of the log
+        kept  the network whose weights count: the trained one or its average
+        rows  path of the CSV of all rows, or None
+        """
+        self.history.append(row)
+        self.finished = False
+        print_row(row)
+        score = self.score(row)
+        if math.isnan(score):
+            raise Failure(f"epoch {row['epoch']} has no score on the validation persons; prepare other ones, or choose "
+                          "another --best-by")
+        if better := score > self.best:
+            self.best_epoch, self.weights = len(self.history), clones(kept)
+        if self.writes:
+            if rows:
+                write_rows(rows, self.history)
+            self._save()
+            if better and self.early:
+                save_checkpoint(self.final, {**self.content(self.weights, self), "begun": self.begun})
+
+    def finish(self, keep=True):
+        """Write the finished network; keep: also what going on with more epochs needs."""
+        self.finished = True
+        if self.writes:
+            save_checkpoint(self.final, {**self.content(self.weights, self), "begun": self.begun})
+            self._save() if keep else self.last.unlink()
+
+    @contextlib.contextmanager
+    def told(self, name, curves=None):
+        """Say on an interruption how to go on, and draw what there is.
+
+        name    what is trained
+        curves  picture to draw of the log, at the end as well, or None
+        """
+        try:
+            yield
+        except KeyboardInterrupt:
+            print(f"\ninterrupted; {name}: {len(self.history)} epochs stand; the same command goes on"
+                  + (", without --restart" if self.replaces else ""))
+            with contextlib.suppress(OSError):
+                self._draw(curves)
+            raise
+        self._draw(curves)
+
+    def _draw(self, curves):
+        if curves and self.history:
+            training_curves(curves, self.history)
+
+    def _owner(self):
+        """Which training `final` is of; "" = not told, None = there is none."""
+        try:
+            return load_checkpoint(self.final, self.again).get("begun", "") if self.final.exists() else None
+        except Failure:
+            return ""  # broken
+
+    def _save(self):
+        if self.writes:
+            save_checkpoint(self.last, {
+                "model": self.network.state_dict(), "optimiser": self.optimiser.state_dict(),
+                "average": self.average.state_dict() if self.average else None, "weights": self.weights,
+                **{name: getattr(self, name) for name in ("begun", "replaces", "history", "best_epoch", "ties",
+                                                          "settings", "finished")}})
+
+
+def restore(state, network, optimiser, average):
+    """Put a state back: weights, what the optimiser has gathered, and the average.
+
+    The optimiser keeps the options that it was made with, and its tensors take the weights' memory layout: fused steps
+    walk through memory, where another layout would mean other weights.
+    """
+    options = [{name: value for name, value in group.items() if name != "params"} for group in optimiser.param_groups]
+    network.load_state_dict(state["model"])
+    optimiser.load_state_dict(state["optimiser"])
+    for group, own in zip(optimiser.param_groups, options, strict=True):
+        group.update(own)
+    for parameter, gathered in optimiser.state.items():
+        for name, value in gathered.items():
+            if torch.is_tensor(value) and value.shape == parameter.shape:
+                gathered[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+    if average:
+        average.load_state_dict(state["average"])
+
+
+def clones(network):
+    return {name: value.clone() for name, value in network.state_dict().items()}

@@ -1,0 +1,66 @@
+"""One run at a time, and nothing left of dead ones."""
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from deeppose.claims import claimed, remove_dead_parts, temporary_path
+from deeppose.errors import Failure, UserError
+from deeppose.reports import PROJECT
+
+HOLDER = """
+import sys, time
+from deeppose.claims import claimed
+with claimed(sys.argv[1], "stage 1"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_claim_keeps_others_out_until_its_process_ends_however_it_does(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], cwd=PROJECT, stdout=subprocess.PIPE,
+                          text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(UserError, match=f"stage 1 is being written there by another run .*process {other.pid} on"):
+            with claimed(tmp_path, "stage 1"):
+                pass
+        with claimed(tmp_path, "scores"):
+            pass  # something else in the same folder
+        other.kill()
+    with claimed(tmp_path, "stage 1"):
+        assert [path.name for path in tmp_path.iterdir()] == [".stage1.lock"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_claim_is_given_back_after_an_error(tmp_path):
+    with pytest.raises(ZeroDivisionError), claimed(tmp_path / "new", "x"):
+        raise ZeroDivisionError
+    with claimed(tmp_path / "new", "x"):
+        pass
+
+
+def test_temporary_files_of_dead_processes_go_and_others_stay(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    own = temporary_path(tmp_path / "a.npy").name
+    dead = [own.replace(f"-{os.getpid()}.part", f"-{ended.pid}.part"), f"older.npy.{ended.pid}.part"]
+    alive = own.replace(f"-{os.getpid()}.part", f"-{os.getppid()}.part")
+    elsewhere = f"a.npy.another_machine-{ended.pid}.part"
+    assert socket.gethostname().split(".")[0][:5].replace("-", "_") in own
+    for name in (*dead, alive, elsewhere, "lsp_dataset.zip.part", "a.npy"):
+        (tmp_path / name).touch()
+    remove_dead_parts(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {alive, elsewhere, "lsp_dataset.zip.part", "a.npy"}
+
+
+def test_a_folder_that_can_not_be_one_is_the_users_mistake_and_a_refusal_the_machines(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"file can't be written to \(File exists\); name another folder") as told:
+        with claimed(tmp_path / "file", "x"):
+            pass
+    assert not isinstance(told.value, Failure)
+    if os.path.isdir("/proc/self"):
+        with pytest.raises(Failure, match="can't be written to"), claimed("/proc/self/none", "x"):
+            pass

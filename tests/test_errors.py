@@ -1,0 +1,62 @@
+"""How a script ends: its status and its one line."""
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from deeppose.errors import Failure, UserError, run
+from deeppose.reports import PROJECT
+
+
+def raising(error):
+    def main():
+        raise error
+    return main
+
+
+@pytest.mark.parametrize("error, status, line", [
+    (UserError("a is missing; run: b"), 2, "error: a is missing; run: b"),
+    (Failure("a is broken"), 1, "error: a is broken"),
+    (FileNotFoundError(2, "No such file or directory", "x/y"), 1, "error: No such file or directory: x/y"),
+    (OSError(28, "No space left on device"), 1, "error: No space left on device"),
+    (OSError("5 requested and 2 written"), 1, "error: 5 requested and 2 written"),
+    (OSError(18, "Invalid cross-device link", "a", None, "b"), 1, "error: Invalid cross-device link: a and b"),
+    (MemoryError(), 1, "error: out of memory; use a smaller --batch-size or end other programs"),
+    (KeyboardInterrupt(), 130, "interrupted"),
+])
+def test_an_end_has_its_status_and_its_line(capsys, error, status, line):
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as stop:
+        run(raising(error))
+    signal.signal(signal.SIGTERM, before)
+    assert stop.value.code == status and capsys.readouterr().err == line + "\n"
+
+
+def test_what_nobody_foresaw_keeps_its_traceback():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(ZeroDivisionError):
+        run(raising(ZeroDivisionError()))
+    signal.signal(signal.SIGTERM, before)
+
+
+WAITING = "from deeppose.errors import run\nimport time\nprint('here', flush=True)\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+@pytest.mark.parametrize("program, number, status, word", [
+    (WAITING + "run(lambda: time.sleep(60))", signal.SIGTERM, 143, "terminated\n"),
+    (WAITING + "run(lambda: time.sleep(60))", signal.SIGINT, 130, "interrupted\n"),
+    (WAITING + "time.sleep(60)", signal.SIGINT, None, "interrupted\n"),  # while modules load
+])
+def test_a_signal_is_answered_in_a_word(program, number, status, word):
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=PROJECT, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True)
+    process.stdout.readline()
+    time.sleep(0.2)
+    process.send_signal(number)
+    _, told = process.communicate(timeout=20)
+    assert told == word
+    assert process.returncode == status if status else process.returncode != 0
