@@ -7,7 +7,6 @@ Frames
 A window is a (2, 3) matrix [A | t]: crop pixels = A @ window frame + t.
 """
 import functools
-import math
 
 import torch
 import torch.nn.functional as F
@@ -50,7 +49,8 @@ def to_crop(joints_window, windows):
 
 
 def to_window(joints_px, windows):
-    """Crop pixels -> window frame; the inverse of `to_crop`. joints_px (B, P, 2), windows (B, 2, 3)."""
+    """Crop pixels -> window frame; the inverse of `to_crop`. joints_px (B, P, 2), windows (B, 2, 3); NaN stays NaN, and
+    a window of side 0 has no frame: NaN or infinite."""
     (a, b), (c, d) = windows[:, :, :2].permute(1, 2, 0)
     inverse = torch.stack([torch.stack([d, -b], 1), torch.stack([-c, a], 1)], 1) / (a * d - b * c)[:, None, None]
     return (joints_px - windows[:, None, :, 2]) @ inverse.mT
@@ -60,25 +60,30 @@ def sample_windows(crops, rows, windows, size, reduction=1, colour=None, out=Non
     """What the network sees: each window's pixels, bilinear, normalised; 0 (the mean colour) beyond the crop.
 
     crops      (N, S, S, 3) uint8 RGB
-    rows       (B,) int64, the crop that each window lies on
-    windows    (B, 2, 3)
+    rows       (B,) int64, the crop that each window lies on; there may be none
+    windows    (B, 2, 3); of any size and place, also of side 0; one that holds NaN gives NaN in all its pixels, and
+               changes no other
     size       output pixels along a side
     reduction  side of the squares of crop pixels averaged before they are sampled (see `reduction_for`)
     colour     factors and offsets on the normalised channels, (B, 3, 1, 1) both; None = as they are
     out        (at least B, 3, size, size) float32 to write into, since fresh memory costs a CPU as much as the sampling
     Returns    (B, 3, size, size) float32
+    Raises     ValueError where a crop does not hold a single square of `reduction`
     """
+    if reduction > crops.shape[1]:
+        raise ValueError(f"crops of {crops.shape[1]} pixels can't be reduced {reduction} times")
     images = image_buffer(len(rows), size, crops.device) if out is None else out[:len(rows)]
     mean, deviation = _mean_and_deviation(crops.device)
     if colour is None:
         colour = windows.new_ones(len(rows), 1, 1, 1), windows.new_zeros(len(rows), 1, 1, 1)
     gains, offsets = colour[0] / deviation, colour[1]
-    chunk = max(1, len(rows))
+    # what a window does not touch costs a CPU more than the sampling; a GPU would have to be waited for
+    part, chunk = whole_crops, max(1, len(rows))
     if crops.device.type == "cpu" and len(rows):
-        largest = max(size, min(int(windows[:, :, :2].abs().sum(2).max()), crops.shape[1]))  # side seen of a crop
-        chunk = max(1, CPU_PIXELS // largest ** 2)
+        sides = windows[:, :, :2].abs().sum(2).nan_to_num(0.0).clamp(max=crops.shape[1])
+        part, chunk = touched_parts, max(1, CPU_PIXELS // max(size, int(sides.max())) ** 2)
     for parts in zip(*(whole.split(chunk) for whole in (rows, windows, images, gains, offsets))):
-        _sample(crops, *parts, mean, reduction)
+        _sample(part, crops, *parts, mean, reduction)
     return images
 
 
@@ -92,17 +97,14 @@ def reduction_for(window_side, size):
     return max(1, round(window_side / size))
 
 
-def _sample(crops, rows, windows, images, gains, offsets, mean, reduction):
-    """Fill images (B, 3, size, size) with (pixels - mean) * gains + offsets, see `sample_windows`."""
-    size = images.shape[-1]
-    whole = crops.shape[1] // reduction * reduction  # a last pixel or two may not fill a reduced one
-    crops = crops[:, :whole, :whole]
-    blocks, corners, within = _blocks(crops, rows, windows, reduction)
-    seen = _reduced(blocks, reduction).permute(0, 3, 1, 2)  # (B, P, P, 3) -> (B, 3, P, P)
-    if reduction > 1:
-        # reduced pixel i has its centre at crop pixel reduction * i + (reduction - 1) / 2
-        windows = torch.cat([windows[:, :, :2], windows[:, :, 2:] - (reduction - 1) / 2], 2) / reduction
-        corners = corners / reduction
+def _sample(part, crops, rows, windows, images, gains, offsets, mean, reduction):
+    """Fill images (B, 3, size, size) with (pixels - mean) * gains + offsets, see `sample_windows`. part: function that
+    gives the part of each crop to sample, `touched_parts` or `whole_crops`."""
+    size, side = images.shape[-1], crops.shape[1] // reduction  # a last pixel or two may not fill a reduced one
+    # from here on all is in reduced pixels: the i-th has its centre at crop pixel reduction * i + (reduction - 1) / 2
+    windows = torch.cat([windows[:, :, :2], windows[:, :, 2:] - (reduction - 1) / 2], 2) / reduction
+    pixels, corners, within = part(crops, rows, windows, reduction, side)
+    seen = _reduced(pixels, reduction).permute(0, 3, 1, 2)  # (B, P, P, 3) -> (B, 3, P, P)
     # grid_sample's frame without align_corners: pixel i of the P lies at (2 i + 1) / P - 1
     to_grid = 2 / seen.shape[-1]
     origins = (0.5 - corners) * to_grid - 1  # (B, 2), where the crop's pixel 0 lies in that frame
@@ -112,7 +114,6 @@ def _sample(crops, rows, windows, images, gains, offsets, mean, reduction):
         torch.addcmul(offsets - mean * gains, seen, gains, out=images)
         return
     # grid_sample fades to 0 beyond the crop, so what is subtracted must fade alike
-    side = whole // reduction
     points = _points(windows, size)
     inside = torch.minimum(points + 1, side - points).clamp_(0, 1)
     inside = (inside[..., 0] * inside[..., 1])[:, None]  # (B, 1, size, size)
@@ -129,24 +130,31 @@ def _points(windows, size):
     return points.view(size, size, -1, 2).permute(2, 0, 1, 3)
 
 
-def _blocks(crops, rows, windows, reduction):
-    """The part of each crop that its window may touch, since what lies elsewhere costs a CPU more than the sampling.
+def whole_crops(crops, rows, windows, reduction, side):
+    """What windows lie on, all of it, without a look at where they lie. As `touched_parts`, never `within`."""
+    pixels = crops[:, :side * reduction, :side * reduction][rows]
+    return pixels, windows.new_zeros(len(rows), 2), False
 
-    Returns  blocks (B, P, P, 3) uint8; their first pixels' x and y in the crop (B, 2); whether all windows lie within
-             their crops. On a GPU, which would have to be waited for, the whole crops.
+
+def touched_parts(crops, rows, windows, reduction, side):
+    """The part of each crop that its window may touch, in reduced pixels, of which the crop has `side` along a side.
+
+    windows  (B, 2, 3), reduced pixels
+    Returns  crop pixels (B, P, P, 3) uint8, P a multiple of reduction; the parts' first pixels' x and y (B, 2), reduced
+             pixels; whether all windows lie within their crops
     """
-    side = crops.shape[1]
-    if crops.device.type != "cpu":
-        return crops[rows], windows.new_zeros(len(rows), 2), False
     centres, reach = windows[:, :, 2], windows[:, :, :2].abs().sum(2) / 2  # (B, 2) both
-    low, high = (centres - reach).floor(), (centres + reach).ceil()
-    within = bool((low >= reduction - 1).all() and (high <= side - reduction).all())
-    # a pixel more for bilinear sampling, and whole reduced pixels
-    span = min(side, math.ceil((int((high - low).max()) + 2 + 3 * reduction) / reduction) * reduction)
-    corners = (low - 1).clamp(0, side - span).long() // reduction * reduction  # (B, 2)
-    runs = crops.unfold(2, span, 1).movedim(3, 4)  # every run of `span` pixels of a line, a view (N, S, S-P+1, P, 3)
-    lines = corners[:, 1:] + torch.arange(span)  # (B, P)
-    return runs[rows[:, None], lines, corners[:, :1]], corners.to(windows.dtype), within
+    # bilinear sampling at q looks at floor(q) and the next; beyond the crop, and at NaN, there is nothing to look at
+    low, high = (centres - reach).floor(), (centres + reach).floor() + 1
+    within = bool(((low >= 0) & (high < side)).all())
+    low, high = (edge.nan_to_num(0.0).clamp(0, side - 1) for edge in (low, high))
+    span = int((high - low).max()) + 1
+    corners = low.clamp(max=side - span)  # (B, 2)
+    x, y = (corners.long() * reduction).T
+    length = span * reduction
+    runs = crops.unfold(2, length, 1).movedim(3, 4)  # every run of `length` pixels of a line, a view (N, S, ., P, 3)
+    lines = y[:, None] + torch.arange(length)  # (B, P)
+    return runs[rows[:, None], lines, x[:, None]], corners, within
 
 
 def _reduced(blocks, reduction):
