@@ -37,7 +37,8 @@ def stream(crops, batches, device):
             copied[slot].synchronize()
         buffer = torch.index_select(crops, 0, rows, out=buffers[slot][:len(rows)])
         with torch.cuda.stream(copies) if cuda else nullcontext():
-            batch = buffer.to(device, non_blocking=True)
+            # without waiting only where the buffer is pinned and an event tells when it may be written again
+            batch = buffer.to(device, non_blocking=cuda)
             copied[slot] = copies.record_event() if cuda else None
         return batch, copied[slot]
 

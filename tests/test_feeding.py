@@ -41,6 +41,21 @@ def test_a_stream_left_early_or_broken_ends():
         list(stream(crops, [torch.tensor([1]), torch.tensor([50])], CPU))
 
 
+@pytest.mark.parametrize("name", ["mps", "cpu", "xpu"])
+def test_a_buffer_is_written_again_only_after_its_copy_where_no_event_tells_of_it(name, monkeypatch):
+    asked = []
+
+    def copied(tensor, device, non_blocking=False):
+        asked.append((device.type, non_blocking))
+        return tensor.clone()
+
+    monkeypatch.setattr(torch.Tensor, "to", copied)
+    crops, rows = numbered(20), [torch.tensor([3, 1]), torch.tensor([19])] * 5
+    for chosen, batch in zip(rows, stream(crops, rows, SimpleNamespace(type=name)), strict=True):
+        assert torch.equal(batch, crops[chosen])
+    assert asked == [(name, False)] * 10
+
+
 def test_crops_are_streamed_where_a_gpu_has_not_the_memory_for_them(monkeypatch):
     crops = numbered(100)
     assert crops_fit(crops, CPU)
