@@ -102,7 +102,7 @@ def save(path, array, name=None):
     if fault := form_fault(array.dtype, array.shape, spec):
         raise ValueError(f"{_shown(path)} {fault}")
     if fault := value_fault(array, spec):
-        raise Failure(f"{_shown(path)} was not written: what it would hold {fault}")
+        raise Failure(f"{_shown(path)} was not written: what it would hold {fault}; make anew what it comes from")
     with whole(path) as temporary, open(temporary, "wb") as file:
         np.save(file, array)
 
