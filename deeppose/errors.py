@@ -2,9 +2,11 @@
 
 A script imports `run` before anything slow, so that Ctrl-C while torch loads ends in a line as well.
 """
+import re
 import signal
 import sys
 
+FULL = re.compile("out of memory|can't allocate memory|not enough memory")  # as torch says it of a GPU and of a CPU
 INTERRUPTED, TERMINATED = 130, 143  # as a shell counts what a signal ended
 
 
@@ -42,8 +44,10 @@ def run(main):
         sys.exit(Failure.status)
     except OSError as error:
         end(f"error: {reason(error)}", Failure.status)
-    except MemoryError:
-        end("error: out of memory; use a smaller --batch-size or end other programs", Failure.status)
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not FULL.search(str(error)):
+            raise
+        end("error: out of memory; use a smaller --batch-size or --input-size, or end other programs", Failure.status)
 
 
 def reason(error):

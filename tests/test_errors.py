@@ -17,6 +17,9 @@ def raising(error):
     return main
 
 
+OUT_OF_MEMORY = "error: out of memory; use a smaller --batch-size or --input-size, or end other programs"
+
+
 @pytest.mark.parametrize("error, status, line", [
     (UserError("a is missing; run: b"), 2, "error: a is missing; run: b"),
     (Failure("a is broken"), 1, "error: a is broken"),
@@ -24,7 +27,8 @@ def raising(error):
     (OSError(28, "No space left on device"), 1, "error: No space left on device"),
     (OSError("5 requested and 2 written"), 1, "error: 5 requested and 2 written"),
     (OSError(18, "Invalid cross-device link", "a", None, "b"), 1, "error: Invalid cross-device link: a and b"),
-    (MemoryError(), 1, "error: out of memory; use a smaller --batch-size or end other programs"),
+    (MemoryError(), 1, OUT_OF_MEMORY), (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you "
+                                                     "tried"), 1, OUT_OF_MEMORY),
     (KeyboardInterrupt(), 130, "interrupted"),
 ])
 def test_an_end_has_its_status_and_its_line(capsys, error, status, line):
@@ -35,10 +39,11 @@ def test_an_end_has_its_status_and_its_line(capsys, error, status, line):
     assert stop.value.code == status and capsys.readouterr().err == line + "\n"
 
 
-def test_what_nobody_foresaw_keeps_its_traceback():
+@pytest.mark.parametrize("error", [ZeroDivisionError(), RuntimeError("shapes do not fit")])
+def test_what_nobody_foresaw_keeps_its_traceback(error):
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(ZeroDivisionError):
-        run(raising(ZeroDivisionError()))
+    with pytest.raises(type(error)):
+        run(raising(error))
     signal.signal(signal.SIGTERM, before)
 
 
