@@ -1,13 +1,16 @@
 """What stage 1's networks stand on: torchvision's ResNets and EfficientNet-Lite0, and their initial weights."""
+import pickle
+from http.client import HTTPException
 from pathlib import Path
-from urllib.error import URLError
 
 import torch
 import torchvision
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from deeppose.errors import UserError
+from deeppose.checkpoints import weights_fault
+from deeppose.errors import Failure, UserError, reason
+from deeppose.restoring import misfit, restored
 from efficientnet_lite import EfficientNetLite0, imagenet_file, load_weights
 
 LITE = "efficientnet_lite0"
@@ -77,20 +80,9 @@ class Stage1Network(nn.Module):
 
     @classmethod
     def from_checkpoint(cls, checkpoint):
-        """The network of a stage-1 checkpoint (as train_stage1.py saves it), in evaluation mode. Raises UserError."""
-        model = cls(**checkpoint["network"])
-        model.load_checkpoint(checkpoint)
-        return model.eval()
-
-    def load_checkpoint(self, checkpoint):
-        """Take all weights of a stage-1 checkpoint; raises UserError where they are another network's."""
-        own, given = self.state_dict(), checkpoint["weights"]
-        for name in sorted(own.keys() | given.keys()):
-            shapes = [tuple(state[name].shape) if name in state else "none" for state in (own, given)]
-            if shapes[0] != shapes[1]:
-                raise UserError(f"the checkpoint's weights are of another network, or of an older version's: {name} is "
-                                f"{shapes[0]} here and {shapes[1]} there; train again, or set what it was trained with")
-        self.load_state_dict(given)
+        """The network of a stage-1 checkpoint (as train_stage1.py saves it), in evaluation mode. Raises Failure where
+        it holds none."""
+        return restored(cls, checkpoint)
 
 
 def resnets():
@@ -109,38 +101,24 @@ def load_initial_weights(model, source):
             anything else: a file. With the state_dict of the same torchvision ResNet, or the package's: its backbone;
             a checkpoint of train_stage1.py: all of it
     Returns the split that the checkpoint was trained on; None without one
-    Raises  UserError where the weights can't be had or do not fit.
+    Raises  UserError where the weights can't be had or do not fit, Failure where the file holds none.
     """
     name = model.arguments["backbone"]
     if source == "none":
         return None
-    if source == "imagenet" and name == LITE:
-        source = imagenet_file()
-    if source == "imagenet":
-        weights = torchvision.models.get_model_weights(name).DEFAULT
-        try:
-            state = weights.get_state_dict(progress=True, check_hash=True)
-        except (URLError, OSError, RuntimeError) as error:
-            cached = Path(torch.hub.get_dir(), "checkpoints", weights.url.rsplit("/", 1)[-1])
-            raise UserError(
-                f"ImageNet weights of {name} can't be downloaded ({error}). Choices:\n"
-                f"  put {weights.url}\n    at {cached}\n"
-                f"  --weights FILE    a file with torchvision's {name} weights\n"
-                f"  --weights none    start from random weights") from None
+    if source == "imagenet" and name != LITE:
+        state = _torchvisions_weights(name)
     else:
-        try:
-            state = torch.load(source, map_location="cpu", weights_only=True)
-        except FileNotFoundError:
-            raise UserError(f"weights file {Path(source).resolve()} not found; "
-                            "--weights takes a file, 'imagenet' or 'none'") from None
-        except Exception as error:  # torch raises many kinds for what is no weights file
-            reason = str(error).splitlines()[0]
-            raise UserError(f"{Path(source).resolve()} is not a file of weights: {reason}") from None
-        if not isinstance(state, dict):
-            raise UserError(f"{Path(source).resolve()} is not a file of weights: it holds a {type(state).__name__}")
-        if {"weights", "split"} <= state.keys():
-            model.load_checkpoint(state)
-            return state["split"]
+        source = imagenet_file() if source == "imagenet" else Path(source)
+        state = _read_weights(source, name)
+    if {"weights", "split"} <= state.keys():
+        if fault := misfit(model, state["weights"]):
+            raise UserError(f"{source.resolve()} can't begin this network: {fault}; set what it was trained with, or "
+                            "name other --weights")
+        model.load_state_dict(state["weights"])
+        return state["split"]
+    if fault := weights_fault(state):
+        raise Failure(f"{source} {fault}; {_expected(name)}")
     if name == LITE:
         load_weights(model.backbone, state, source)
         return None
@@ -150,6 +128,47 @@ def load_initial_weights(model, source):
     # older files lack BatchNorm's num_batches_tracked, which evaluation does not use
     if missing := {key for key in wanted - given.keys() if not key.endswith("num_batches_tracked")}:
         raise UserError(f"{source} does not fit {name}: {len(missing)} of {len(wanted)} tensors missing or of another "
-                        f"shape, among them {min(missing)}")
+                        f"shape, among them {min(missing)}; {_expected(name)}")
     model.backbone.load_state_dict(given, strict=False)
     return None
+
+
+def _torchvisions_weights(name):
+    """The state_dict of a ResNet's ImageNet weights, from torch's cache or the network."""
+    weights = torchvision.models.get_model_weights(name).DEFAULT
+    cached = Path(torch.hub.get_dir(), "checkpoints", weights.url.rsplit("/", 1)[-1])
+    had = cached.exists()
+    try:
+        return weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, HTTPException) as error:  # URLError is an OSError
+        fault = f"{cached} is broken; remove it" if had else \
+            f"ImageNet weights of {name} can't be downloaded ({error}); put {weights.url} at {cached}"
+        raise UserError(f"{fault}, or use --weights FILE (torchvision's {name} weights), or --weights none (random)") \
+            from None
+
+
+def _read_weights(path, backbone):
+    """The dictionary in a file of weights; nothing in the file is executed."""
+    where = path.resolve()
+    if not path.exists():
+        raise UserError(f"weights file {where} not found; --weights takes a file, 'imagenet' or 'none'")
+    if not path.is_file():
+        raise UserError(f"{where} is no file; --weights takes a file, 'imagenet' or 'none'")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise Failure(f"weights can't be read: {reason(error)}; --weights takes a file, 'imagenet' or 'none'") from None
+    except pickle.UnpicklingError:  # torch's own words go on to advise how to open it nevertheless
+        raise Failure(f"{where} is not a file of weights: it is broken, or holds more than tensors, numbers and "
+                      f"strings; {_expected(backbone)}") from None
+    except Exception:  # torch raises many kinds for what is no weights file
+        raise Failure(f"{where} is not a file of weights: it is empty, broken or something else; "
+                      f"{_expected(backbone)}") from None
+    if not isinstance(state, dict):
+        raise Failure(f"{where} is not a file of weights: it holds a {type(state).__name__}; {_expected(backbone)}")
+    return state
+
+
+def _expected(backbone):
+    own = "the .pth of efficientnet_lite0's package" if backbone == LITE else f"torchvision's weights of {backbone}"
+    return f"--weights takes {own}, a stage1.pt with the same settings, 'imagenet' or 'none'"

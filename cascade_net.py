@@ -3,8 +3,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from deeppose.losses import masked_loss
+from deeppose.losses import coordinate_loss, masked_loss
 from deeppose.precision import in_float32
+from deeppose.restoring import restored
 
 SMALLEST_CROP = 67  # pixels; below it the third pooling has nothing left to pool
 
@@ -24,7 +25,7 @@ class CascadeNet(nn.Module):
         if crop_size < SMALLEST_CROP:
             raise ValueError(f"crop_size {crop_size} is below AlexNet's smallest, {SMALLEST_CROP}")
         self.arguments = {"crop_size": crop_size, "width": width, "dropout": dropout, "outputs": outputs, "loss": loss}
-        self.loss_name = loss
+        self.loss_name = coordinate_loss(loss)
         c1, c2, c3, c4, c5, fc = (max(1, round(n * width)) for n in (96, 256, 384, 384, 256, 4096))
         self.features = nn.Sequential(
             nn.Conv2d(3, c1, 11, stride=4), nn.ReLU(inplace=True), ResponseNorm(c1), nn.MaxPool2d(3, 2),
@@ -64,10 +65,9 @@ class CascadeNet(nn.Module):
 
     @classmethod
     def from_checkpoint(cls, checkpoint):
-        """The network of a cascade checkpoint (a dictionary as train_stage2.py saves it), in evaluation mode."""
-        model = cls(**checkpoint["network"])
-        model.load_state_dict(checkpoint["weights"])
-        return model.eval()
+        """The network of a cascade checkpoint (a dictionary as train_stage2.py saves it), in evaluation mode. Raises
+        Failure where it holds none."""
+        return restored(cls, checkpoint)
 
 
 class ResponseNorm(nn.Module):

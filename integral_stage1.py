@@ -7,7 +7,7 @@ from torch import nn
 
 from backbones import LITE, Stage1Network
 from deeppose.distributed import mean_over_processes
-from deeppose.losses import masked_loss
+from deeppose.losses import coordinate_loss, masked_loss
 from deeppose.precision import in_float32
 
 # of reading a heatmap, in its pixels; chosen on validation persons
@@ -30,7 +30,7 @@ class IntegralNet(Stage1Network):
         super().__init__(backbone)
         self.arguments = {"backbone": backbone, "joints": joints, "loss": loss, "heatmap_weight": heatmap_weight,
                           "heatmap_sigma": heatmap_sigma, "channels": channels}
-        self.loss_name, self.heatmap_weight, self.heatmap_sigma = loss, heatmap_weight, heatmap_sigma
+        self.loss_name, self.heatmap_weight, self.heatmap_sigma = coordinate_loss(loss), heatmap_weight, heatmap_sigma
         self.lateral = nn.ModuleList(nn.Sequential(nn.Conv2d(width, channels, 1, bias=False), nn.BatchNorm2d(channels))
                                      for width in self.widths)
         self.merge = nn.ModuleList(separable(channels) for _ in self.widths)

@@ -2,7 +2,7 @@
 from torch import nn
 
 from backbones import Stage1Network
-from deeppose.losses import masked_loss
+from deeppose.losses import coordinate_loss, masked_loss
 from deeppose.precision import in_float32
 from residual_likelihood import ResidualLikelihood
 
@@ -20,7 +20,7 @@ class ResNetRegressor(Stage1Network):
         super().__init__(backbone, pooled=True)
         self.arguments = {"backbone": backbone, "joints": joints, "dropout": dropout, "loss": loss}
         self.likelihood = ResidualLikelihood() if loss == "rle" else None
-        self.loss_name = "smooth_l1" if self.likelihood else loss  # of the coordinates alone
+        self.loss_name = coordinate_loss("smooth_l1" if self.likelihood else loss)
         self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout),
                                   nn.Linear(self.widths[-1], joints * (4 if self.likelihood else 2)))
 

@@ -1,9 +1,19 @@
 """Regression losses that skip joints without a label."""
+import functools
+
 import torch.nn.functional as F
 
 from .distributed import mean_over_processes
 
 SMOOTH_L1_BETA = 0.02  # window sides; errors below it count squared, above it linearly
+LOSSES = {"mse": F.mse_loss, "smooth_l1": functools.partial(F.smooth_l1_loss, beta=SMOOTH_L1_BETA)}
+
+
+def coordinate_loss(name):
+    """The name, if it is that of a loss of coordinates; ValueError otherwise."""
+    if name not in LOSSES:
+        raise ValueError(f"no loss named {name!r}; there are: {', '.join(LOSSES)}")
+    return name
 
 
 def masked_loss(output, target, name):
@@ -16,10 +26,5 @@ def masked_loss(output, target, name):
     """
     known = ~target.isnan()
     target = target.where(known, output.detach())  # a difference of exactly 0 where nothing is known
-    if name == "mse":
-        each = F.mse_loss(output, target, reduction="none")
-    elif name == "smooth_l1":
-        each = F.smooth_l1_loss(output, target, reduction="none", beta=SMOOTH_L1_BETA)
-    else:
-        raise ValueError(f"no loss named {name!r}")
+    each = LOSSES[name](output, target, reduction="none")
     return each.sum() / mean_over_processes(known.sum()).clamp(min=1e-9)
