@@ -137,7 +137,7 @@ def opened(path, made_by):
         raise Failure(f"{_shown(path)} can't be read ({error.strerror or error}); see what keeps it, "
                       f"or run again: {made_by}") from None
     except BROKEN as error:
-        told = "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
+        told = "it is nested too deeply" if isinstance(error, RecursionError) else error
         raise Failure(f"{_shown(path)} can't be read ({told}); run again: {made_by}") from None
 
 

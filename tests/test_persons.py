@@ -161,6 +161,7 @@ BAD = {  # where in dataset.json, what stands there
     "duplicates are rows": (["test_duplicates"], [1]), "a duplicate without a row": (["test_duplicates"], [{}]),
     "a duplicate beyond the end": (["test_duplicates"], [{"test_row": 2}]), "a negative duplicate":
     (["test_duplicates"], [{"test_row": -1}]), "half a duplicate": (["test_duplicates"], [{"test_row": 0.5}]),
+    "a true duplicate": (["test_duplicates"], [{"test_row": True}]),
     "a duplicate by name": (["test_duplicates"], [{"test_row": "im0004.jpg"}]), "no settings": (["settings"], WITHOUT),
     "settings are a list": (["settings"], []), "no test boxes": (["settings", "test_boxes"], WITHOUT),
     "unknown test boxes": (["settings", "test_boxes"], "none"), "test boxes are a list": (["settings", "test_boxes"],
@@ -210,6 +211,10 @@ def test_arrays_of_other_rows_joints_or_size_are_refused(name, array, tmp_path):
     arrays.save(tmp_path / f"{name}.npy", array)
     write_digests(tmp_path)
     refused(Failure, "not of the rows, joints and crop size", tmp_path)
+    if name == "train_split":
+        refused(Failure, "not of the rows, joints and crop size", tmp_path, "test")
+    else:
+        load_persons(tmp_path, "test", CPU)
 
 
 def test_facts_beyond_those_that_scripts_use_may_change(tmp_path):
