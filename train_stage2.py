@@ -108,7 +108,8 @@ def main(argv=None):
         if group.first:
             write_log(settings, persons.skeleton.joints)
     print(next_command(globals(), settings, "test_stage2.py"))
-    print(f"for one more stage: python generate_train_output.py --stage {settings.stage}")
+    print(next_command(globals(), settings, f"generate_train_output.py --stage {settings.stage}",
+                       ("data_dir", "checkpoint_dir"), "for one more stage"))
 
 
 def train_joint(name, data, settings, mixed, cores):

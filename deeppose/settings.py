@@ -52,19 +52,20 @@ def parse_settings(script, argv=None):
     return settings
 
 
-def next_command(script, settings, command, folders=("data_dir", "checkpoint_dir", "run_dir")):
+def next_command(script, settings, command, folders=("data_dir", "checkpoint_dir", "run_dir"), title="next"):
     """The line that names the next step, with this one's folders where they are not the usual ones.
 
     script    the script's globals()
     settings  Namespace of `parse_settings`
     folders   those that the next step has
+    title     what the line begins with
     """
-    flags = [f" --{name.replace('_', '-')} {_quoted(value)}" for name, value in vars(settings).items()
+    flags = [f" --{name.replace('_', '-')} {quoted(value)}" for name, value in vars(settings).items()
              if name in folders and value != script[name.upper()]]
-    return f"next: python {command}{''.join(flags)}"
+    return f"{title}: python {command}{''.join(flags)}"
 
 
-def _quoted(text):
+def quoted(text):
     """As the system's own shell reads it as one word."""
     return subprocess.list2cmdline([text]) if sys.platform == "win32" else shlex.quote(text)
 

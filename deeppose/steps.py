@@ -1,5 +1,6 @@
 """Several steps run one after another in one process."""
 from .devices import Stopwatch
+from .settings import quoted
 
 
 def run_steps(steps, folder, seed, device):
@@ -19,7 +20,7 @@ def run_steps(steps, folder, seed, device):
             if hasattr(module, name) and flag not in flags:
                 flags += [flag, str(value)]
         script = module.__name__ + ".py"
-        print(f"\n$ python {script} {' '.join(flags)}", flush=True)
+        print(f"\n$ python {script} {' '.join(map(quoted, flags))}", flush=True)
         watch = Stopwatch()
         module.main(flags)
         seconds[script] = round(watch.seconds, 1)
