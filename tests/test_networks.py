@@ -1,7 +1,9 @@
 """The networks, their losses, their initial weights, and what comes back from a checkpoint."""
+import copy
 import math
 import os
 import re
+import shutil
 import zipfile
 from urllib.error import URLError
 
@@ -16,7 +18,9 @@ from cascade_net import CascadeNet, ResponseNorm
 from deeppose.crops import box_windows, sample_windows
 from deeppose.errors import Failure, UserError
 from deeppose.losses import masked_loss
+from deeppose.precision import in_float32
 from deeppose.skeletons import LSP
+from deeppose.training import make_optimiser, train_one_epoch
 from efficientnet_lite import EfficientNetLite0
 from integral_stage1 import IntegralNet
 from residual_likelihood import ResidualLikelihood
@@ -74,6 +78,46 @@ def test_the_last_layer_computes_in_float32_in_a_network_that_does_not(name):
         assert network.features(images)[-1].dtype == torch.bfloat16  # while all else is rounded
     assert mixed.dtype == torch.float32
     assert 0 < (mixed - plain).abs().max() < 0.05 * (plain.bfloat16().float() - plain).abs().max()
+
+
+class Tiny(torch.nn.Module):
+    """As little as a compiler can take seconds for: the kinds of layers that the networks have, one of each."""
+
+    def __init__(self):
+        super().__init__()
+        self.features = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, 2, bias=False), torch.nn.BatchNorm2d(4),
+                                            torch.nn.ReLU(True))
+        self.head = torch.nn.Linear(4, 4)
+
+    def forward(self, images):
+        return in_float32(self.head, self.features(images).mean((2, 3))).unflatten(1, (2, 2))
+
+    def loss(self, output, joints_window):
+        return masked_loss(output, joints_window, "mse")
+
+
+compiler = pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++", "cl"))), reason="no C++ compiler")
+
+
+@pytest.mark.parametrize("network, backend", [  # aot_eager traces and differentiates, and leaves out only the compiler
+    (ResNetRegressor("resnet18", 2, dropout=0.0), "aot_eager"), (IntegralNet("resnet18", 2), "aot_eager"),
+    pytest.param(Tiny(), "inductor", marks=compiler)], ids=["regression", "integral", "tiny, inductor"])
+def test_a_compiled_network_learns_what_the_plain_one_does(network, backend):
+    torch.manual_seed(0)
+    batches = [(torch.randn(4, 3, 64, 64), torch.rand(4, 2, 2) - 0.5) for _ in range(2)]
+    found = []
+    for compiled in (False, True):
+        twin = copy.deepcopy(network)
+        model = torch.compile(twin, dynamic=False, fullgraph=True, backend=backend) if compiled else twin
+        optimiser = make_optimiser("sgd", twin.parameters(), 0.01)
+        loss, seen = train_one_epoch(model, twin, batches, 2, optimiser, lambda epoch: 0.01, 0)
+        assert seen == 8
+        found.append((loss, twin.state_dict()))
+    (loss, weights), (other, others) = found
+    assert other == pytest.approx(loss, rel=1e-4)
+    for name, value in weights.items():
+        assert torch.allclose(others[name], value, atol=1e-5), name
+        assert value.numel() == 1 or not torch.equal(value, network.state_dict()[name]), name  # and all of it learnt
 
 
 def test_cascade_has_the_papers_layers():
