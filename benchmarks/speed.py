@@ -35,6 +35,9 @@ import train_stage2  # noqa: E402
 from cascade_net import CascadeNet  # noqa: E402
 from deeppose import arrays  # noqa: E402
 from deeppose.archives import OFFICIAL  # noqa: E402
+from deeppose.cascade import CascadeData, training_pairs  # noqa: E402
+from deeppose.checkpoints import halved, save_checkpoint  # noqa: E402
+from deeppose.devices import Stopwatch, choose_device, mixed_precision  # noqa: E402
 from deeppose.error_model import fit_error_model  # noqa: E402
 from deeppose.errors import run  # noqa: E402
 from deeppose.metrics import diameters  # noqa: E402
@@ -42,14 +45,7 @@ from deeppose.persons import load_persons  # noqa: E402
 from deeppose.reports import provenance  # noqa: E402
 from deeppose.settings import parse_settings  # noqa: E402
 from deeppose.skeletons import LSP  # noqa: E402
-from deeppose.training import (  # noqa: E402
-    Stopwatch,
-    choose_device,
-    index_batches,
-    make_optimiser,
-    save_checkpoint,
-    train_one_epoch,
-)
+from deeppose.training import index_batches, make_optimiser, train_one_epoch  # noqa: E402
 from integral_stage1 import IntegralNet  # noqa: E402
 from resnet_stage1 import ResNetRegressor  # noqa: E402
 from trained_stages import CascadeStage, Stage1, cascade_path, run_stages  # noqa: E402
@@ -57,33 +53,33 @@ from trained_stages import CascadeStage, Stage1, cascade_path, run_stages  # noq
 RAW_DIR = "data/raw"         # raw archives, for step 1
 RESULT_DIR = "runs"          # where <name>_<hardware>.json goes; the published ones are in results/
 NAME = "speed"               # of the JSON; what is published under it is compared
-SEED = 0                     # of networks, persons and batches
+SEED = 0                     # 0 ... 4294967295: of networks, persons and batches
 DEVICE = "auto"              # auto, cpu, cuda, cuda:1, mps
 IMAGES = "auto"              # auto | resident | streamed: on the device whole or read ahead of each batch
-PERSONS = 512                # made-up persons
-STORED_SIZE = 160            # side of their stored crops, pixels
+PERSONS = 512                # 20 ... 100000: made-up persons
+STORED_SIZE = 160            # 32 ... 1024: side of their stored crops, pixels
 BACKBONE = "resnet18"        # of stage 1
-INPUT_SIZE = 96              # of stage 1, pixels
-STAGE1_BATCH = 32            # persons a step
-CROP_SIZE = 67               # of stage 2, pixels
-WIDTH = 0.5                  # of stage 2
-SIGMA = 1.0                  # side of its windows, in diameters
-STAGE2_BATCH = 64            # windows a step
-SECONDS = 4.0                # about how long each throughput is measured, each time
-REPEATS = 3                  # how often; the two sides of a ratio take turns, and the middle one counts
+INPUT_SIZE = 96              # 32 ... 1024: of stage 1, pixels
+STAGE1_BATCH = 32            # 2 ... 65536: persons a step
+CROP_SIZE = 67               # 67 ... 1024: of stage 2, pixels
+WIDTH = 0.5                  # 0.001 ... 10: of stage 2
+SIGMA = 1.0                  # 0.01 ... 100: side of its windows, in diameters
+STAGE2_BATCH = 64            # 2 ... 65536: windows a step
+SECONDS = 4.0                # 1e-6 ... 3600: about how long each throughput is measured, each time
+REPEATS = 3                  # 1 ... 1000: how often; the two sides of a ratio take turns, and the middle one counts
 SECTIONS: tuple[str, ...] = ()  # step1 | stage1 | stage2 | inference | compile | memory: to run; empty: not the last 2
 
 
 # in boxes, in LSP's order; the persons' torsos are about as long as LSP's
 STANDING = np.array([(0.42, 0.92), (0.43, 0.72), (0.45, 0.52), (0.55, 0.52), (0.57, 0.72), (0.58, 0.92), (0.35, 0.5),
                      (0.38, 0.4), (0.42, 0.25), (0.58, 0.25), (0.62, 0.4), (0.65, 0.5), (0.5, 0.22), (0.5, 0.08)])
+USUAL_DIAMETER = 0.3  # of the persons, in boxes
 
 
 def main(argv=None):
     settings = parse_settings(globals(), argv)
     watch = Stopwatch()
     device = choose_device(settings.device)
-    hardware = "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device).lower().replace(" ", "_")
     torch.manual_seed(settings.seed)
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
@@ -99,14 +95,19 @@ def main(argv=None):
                 ("memory", "freed memory kept", lambda: measure_kept_memory(settings))):
             if section in settings.sections or not settings.sections and section not in ("compile", "memory"):
                 figures[title] = measure()
-    path = Path(settings.result_dir, f"{settings.name}_{hardware}.json")
+    path = Path(settings.result_dir, f"{settings.name}_{hardware_name(device)}.json")
     published = ROOT / "results" / path.name
     before = arrays.load_json(published, "python benchmarks/speed.py") if published.exists() else None
     content = {"what": "throughput, latency and memory of each step; ratio = share of the bare network's rate",
-               "figures": figures, **provenance(settings, watch.seconds)}
+               "figures": figures, **provenance(settings, watch.seconds, device)}
     arrays.save_json(path, content)
     report(figures, before, settings)
     print(f"\n{watch.seconds:.0f} s; written: {path}")
+
+
+def hardware_name(device):
+    """In a file's name: a CUDA device's model, else the kind of device: cpu, mps."""
+    return torch.cuda.get_device_name(device).lower().replace(" ", "_") if device.type == "cuda" else device.type
 
 
 # step 1
@@ -229,17 +230,16 @@ def stepping(network, model, settings, device, steps):
     images = torch.randn(size, 3, side, side, device=device).contiguous(memory_format=torch.channels_last)
     target = torch.rand(size, len(LSP.joints), 2, device=device) - 0.5
     optimiser = make_optimiser("adamw", network.parameters(), 1e-4)
-    batch = [(images, target)] * steps
-    return lambda: train_one_epoch(model, network, batch, steps, optimiser, lambda epoch: 1e-4, 0, mixed=True)[1]
+    batch, mixed = [(images, target)] * steps, mixed_precision(True, device)
+    return lambda: train_one_epoch(model, network, batch, steps, optimiser, lambda epoch: 1e-4, 0, mixed=mixed)[1]
 
 
 def measure_stage2(data_dir, persons, settings, rate):
     """Window sampling alone, and the training step beside the bare one."""
     device, size = persons.device, settings.stage2_batch
-    knobs = parse_settings(vars(train_stage2), ["--crop-size", str(settings.crop_size), "--sigma", str(settings.sigma),
-                                             "--data-dir", str(data_dir)])
-    data = train_stage2.CascadeData(persons, knobs, device)
-    pairs = train_stage2.training_pairs(data, torch.tensor([LSP.index("r_knee")], device=device))
+    knobs = parse_settings(vars(train_stage2), ["--crop-size", str(settings.crop_size)])
+    data = CascadeData(persons, data_dir, 2, settings.sigma, knobs.errors)
+    pairs = training_pairs(data, torch.tensor([LSP.index("r_knee")], device=device))
     generator = torch.Generator(device).manual_seed(settings.seed)
     outside = torch.zeros((), device=device)
 
@@ -260,7 +260,7 @@ def measure_step(network, batches, prepare, target, side, optimiser, rate, setti
     """prepare: one pass over the batches without the network, gives how many there were."""
     device = target.device
     images = channels(torch.randn(len(target), 3, side, side, device=device))
-    mixed = device.type == "cuda"
+    mixed = mixed_precision(True, device)
     twin = copy.deepcopy(network)
     steps = [make_optimiser(optimiser, model.parameters(), 1e-4) for model in (network, twin)]
 
@@ -277,7 +277,7 @@ def measure_step(network, batches, prepare, target, side, optimiser, rate, setti
 
     def pipeline():
         loader, number = batches()
-        return train_one_epoch(network, network, loader, number, steps[0], lambda epoch: 1e-4, 0, mixed=True)[1]
+        return train_one_epoch(network, network, loader, number, steps[0], lambda epoch: 1e-4, 0, mixed=mixed)[1]
 
     count = math.ceil(settings.persons / len(target))
     with PeakMemory() as memory:
@@ -297,10 +297,11 @@ def measure_inference(folder, persons, settings, rate):
     device = persons.device
     rows = torch.arange(len(persons.joints_px), device=device)
     network = new_stage1(settings, device).eval().to(memory_format=torch.channels_last)  # as they are loaded
-    stage1 = Stage1(network, settings.input_size, "", "1")
+    stage1 = Stage1(network, settings.input_size, "", other_split=False, fingerprint="1")
     networks = [on_device(CascadeNet(settings.crop_size, settings.width), device).eval() for _ in LSP.joints]
     stage2 = CascadeStage({joint: (network, 0) for joint, network in enumerate(networks)}, sigma=settings.sigma,
-                          smallest_diameter=0.1, flip_test=False, refines="1", fingerprint="2")
+                          smallest_diameter=0.1, usual_side=USUAL_DIAMETER * settings.sigma, flip_test=False,
+                          refines="1", fingerprint="2")
     poses = persons.joints_px  # an untrained stage 1's would lie anywhere
     batch1, batch2 = 64, 256  # those of the scripts
 
@@ -341,20 +342,21 @@ def first_pose(folder, stage1, networks, settings):
     """Seconds of a new process that loads both stages and one person and gives the pose."""
     save_checkpoint(folder / "checkpoints/stage1.pt", {
         "network": stage1.network.arguments, "weights": stage1.network.state_dict(), "dataset": "lsp",
-        "input_size": stage1.input_size, "split": ""})
+        "input_size": stage1.input_size, "split": "", "settings": {}, "history": []})
     for name, network in zip(LSP.joints, networks, strict=True):
         save_checkpoint(cascade_path(folder / "checkpoints", 2, name), {
-            "network": network.arguments, "weights": {k: v.half() for k, v in network.state_dict().items()},
-            "dataset": "lsp", "sigma": settings.sigma, "smallest_diameter": 0.1, "flip_test": False, "refines": ""})
+            "network": network.arguments, "weights": halved(network.state_dict()), "dataset": "lsp",
+            "sigma": settings.sigma, "smallest_diameter": 0.1, "usual_side": USUAL_DIAMETER * settings.sigma,
+            "flip_test": False, "refines": "", "settings": {}, "history": []})
     program = ("import sys, torch; from deeppose.persons import load_persons; "
-               "from deeppose.training import choose_device; from trained_stages import load_stages, run_stages; "
+               "from deeppose.devices import choose_device; from trained_stages import load_stages, run_stages; "
                "folder, device = sys.argv[1], choose_device(sys.argv[2]); "
                "persons = load_persons(folder + '/data', 'train', device, 'streamed'); "
-               "stages = load_stages(folder + '/checkpoints', persons.skeleton, 'lsp', device); "
+               "stages = load_stages(folder + '/checkpoints', persons, device); "
                "print(run_stages(stages, persons, torch.tensor([0], device=device))[-1].shape)")
     command = [sys.executable, "-c", program, str(folder), str(choose_device(settings.device))]
     seconds = []
-    for _ in range(3):
+    for _ in range(settings.repeats):
         watch = Stopwatch()
         subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
         seconds.append(watch.seconds)
@@ -424,19 +426,26 @@ def make_persons(folder, settings, device):
     count, size = settings.persons, settings.stored_size
     joints = (size * (1 + 4 * STANDING + random.normal(0, 0.15, (count, *STANDING.shape))) / 6).astype(np.float32)
     predicted = joints + size * random.normal(0, 0.02, joints.shape).astype(np.float32)
-    arrays.save(folder / "train_images.npy", random.integers(0, 256, (count, size, size, 3), np.uint8))
-    arrays.save(folder / "train_labels.npy", joints)
-    arrays.save(folder / "train_head_sizes.npy", np.full(count, size / 10, np.float32))
+    images = random.integers(0, 256, (count, size, size, 3), np.uint8)
+    boxes = np.tile(np.float32([0, 0, size]), (count, 1))
+    for split, rows in (("train", slice(None)), ("test", slice(1))):
+        for name, array in (("images", images), ("labels", joints), ("boxes", boxes),
+                            ("head_sizes", np.full(count, size / 10, np.float32))):
+            arrays.save(folder / f"{split}_{name}.npy", array[rows])
     arrays.save(folder / "train_split.npy", (np.arange(count) % 10 == 9).astype(np.uint8))
+    photographs = {"source": ["lsp"] * count, "image": [f"im{row:04d}.jpg" for row in range(count)]}
     arrays.save_json(folder / "dataset.json", {
-        "dataset": "lsp", "context": 1.5,
-        "train": {"source": ["lsp"] * count, "image": [f"im{row:04d}.jpg" for row in range(count)]}})
+        "dataset": "lsp", "joints": list(LSP.joints), "crop_size": size, "context": 1.5, "train": photographs,
+        "test": {"source": ["lsp"], "image": ["im9999.jpg"]}, "test_duplicates": [],
+        "settings": {"test_boxes": "image"}, "digests": arrays.digests(folder)})
     persons = load_persons(folder, "train", device, settings.images)
-    arrays.save(folder / "train_output.npy", predicted)
+    deltas = random.normal(0, 0.1, (len(LSP.joints), 40, 2)).astype(np.float32)
     model = fit_error_model(predicted, joints, diameters(predicted, LSP), smallest_diameter=0.1, flip_test=False,
-                            fingerprint="", labels=persons.labels)
+                            fingerprint="", labels=persons.labels, poses=arrays.digest(predicted),
+                            deltas=arrays.digest(deltas))
+    arrays.save(folder / "train_output.npy", predicted)
+    arrays.save(folder / "deltas.npy", deltas)
     model.save(folder / "error_model.npz")
-    arrays.save(folder / "deltas.npy", random.normal(0, 0.1, (len(LSP.joints), 40, 2)).astype(np.float32))
     return persons
 
 
