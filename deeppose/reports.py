@@ -1,6 +1,5 @@
 """Scores in percent, their table, and what a result must say about how it came to be."""
 import datetime
-import os
 import platform
 import re
 import shlex
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from .metrics import diameters, joint_hits, limb_hits, overall_mean, part_means, standard_error
+from .parallel import usable_cores
 
 THRESHOLDS = tuple(step / 20 for step in range(1, 11))  # 0.05, 0.1 ... 0.5: the points of a PDJ curve
 TITLES = {"strict PCP@0.5": "pcp_strict@0.5", "relaxed PCP@0.5": "pcp_relaxed@0.5", "PCK@0.2": "pck@0.2", "PDJ": "pdj",
@@ -82,11 +82,12 @@ def table(columns, gains=()):
     return "\n".join(lines)
 
 
-def provenance(settings, seconds, **more):
+def provenance(settings, seconds, device=None, **more):
     """How a result came to be: plain strings, numbers, lists and dictionaries, fit for JSON and checkpoints.
 
     settings  argparse.Namespace, with a seed or without
     seconds   time taken
+    device    torch.device or its name, where the work was done on one
     more      further facts
     """
     values = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(settings).items()}
@@ -94,7 +95,7 @@ def provenance(settings, seconds, **more):
     plain = (bool, int, float, str, list, type(None))
     return {"settings": {name: value if isinstance(value, plain) else str(value) for name, value in values.items()},
             "seed": values.get("seed"), "seconds": float(seconds), "commit": COMMIT,
-            "command": command_line(sys.argv), "hardware": hardware(),
+            "command": command_line(sys.argv), "hardware": hardware(device),
             "threads": sys.modules["torch"].get_num_threads() if "torch" in sys.modules else None,
             "versions": {"python": platform.python_version()} | versions,
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), **more}
@@ -112,19 +113,19 @@ def git_commit(folder):
 
 
 def command_line(argv):
-    """The command as typed, with what lies in the project named relative to it."""
+    """The command as typed, quoted for the system's own shell, with what lies in the project named relative to it."""
     script = Path(argv[0]).resolve()
     paths = [script if script.is_file() else argv[0], *argv[1:]]
-    return shlex.join(["python", *(Path(path).relative_to(PROJECT).as_posix()
-                                   if Path(path).is_relative_to(PROJECT) else str(path) for path in paths)])
+    words = ["python", *(Path(path).relative_to(PROJECT).as_posix() if Path(path).is_relative_to(PROJECT) else str(path)
+                         for path in paths)]
+    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
 
 
-def hardware():
-    """Processor, cores that this process may use and, if PyTorch is loaded and sees one, the GPU."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+def hardware(device=None):
+    """Processor, cores that this process may use and, where the work is done on a CUDA device, that one's name."""
+    cores = usable_cores()
     text = f"{_processor()}, {cores} core{'s' if cores != 1 else ''}"
-    torch = sys.modules.get("torch")
-    return f"{text}; {torch.cuda.get_device_name()}" if torch and torch.cuda.is_available() else text
+    return f"{text}; {sys.modules['torch'].cuda.get_device_name(device)}" if str(device).startswith("cuda") else text
 
 
 def _processor():

@@ -3,6 +3,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -90,6 +91,28 @@ def test_what_is_not_annotated_is_nan_in_scores_null_in_json_and_a_dash_in_the_t
     assert sections(table({"a": read}))["PCKh@0.5"]["mean"] == ["-"]
 
 
+@pytest.mark.parametrize("truth", [np.zeros((0, 14, 2)), np.full((3, 14, 2), np.nan)], ids=["nobody", "nothing known"])
+def test_nobody_to_score_is_nan_in_scores_null_in_json_and_a_dash_in_the_table(truth, tmp_path):
+    scores = score(np.zeros_like(truth), truth, np.full(len(truth), np.nan), LSP)
+    assert scores.pop("persons") == len(truth)
+    assert {str(rate) for rates in scores.values() for rate in rates.values()} == {"nan"}
+    scores["persons"] = len(truth)
+    arrays.save_json(tmp_path / "scores.json", scores)
+    read = json.loads((tmp_path / "scores.json").read_text())
+    for columns in ({"a": scores, "b": scores}, {"a": read, "b": read}):
+        shown = sections(table(columns, [("a", "b")]))
+        assert {cell for rows in shown.values() for cells in rows.values() for cell in cells} == {"-"}
+
+
+def test_one_person_has_scores_and_no_standard_error():
+    truth = truth_of(1)
+    truth[:, LSP.index("r_hip")] = np.nan  # and no diameter
+    scores = score(truth, truth, [30], LSP)
+    assert np.isnan(scores["pck@0.2"]["mean"]) and np.isnan(scores["pdj"]["0.50"])
+    assert scores["pckh@0.5"]["mean"] == 100 and np.isnan(list(scores["standard_error"].values())).all()
+    assert sections(table({"a": scores}))["PCKh@0.5"]["mean"] == ["100.0"]
+
+
 def test_standard_errors_are_those_of_the_means():
     truth = truth_of()
     predicted = near(truth, 40)
@@ -153,15 +176,19 @@ def test_provenance_is_plain_and_says_where_the_result_comes_from(monkeypatch):
     assert facts["commit"] == git_commit(reports.PROJECT)
     assert facts["versions"]["python"] == platform.python_version()
     assert facts["versions"]["numpy"] == np.__version__
-    assert "core" in facts["hardware"]
+    assert re.search(r", \d+ cores?$", facts["hardware"])
     assert facts["date"].endswith("+00:00")
     assert json.loads(json.dumps(facts)) == facts
 
 
-def test_command_line_names_the_projects_files_relative_to_it(tmp_path):
+def test_command_line_names_the_projects_files_relative_to_it_and_quotes(tmp_path, monkeypatch):
     inside, outside = reports.PROJECT / "data", tmp_path / "other folder"
-    assert command_line(["test_stage1.py", str(inside), str(outside)]).startswith("python test_stage1.py data ")
-    assert str(outside) in command_line(["test_stage1.py", str(outside)])
+    command = ["test_stage1.py", "--data-dir", str(inside), "--run-dir", str(outside), "--name", "it's $5"]
+    for system, quotes in (("linux", f"'{outside}' --name 'it'\"'\"'s $5'"),
+                           ("win32", f'"{outside}" --name "it\'s $5"')):
+        monkeypatch.setattr(sys, "platform", system)
+        assert command_line(command) == f"python test_stage1.py --data-dir data --run-dir {quotes}"
+    monkeypatch.undo()
     assert command_line(["", "--joints"]) == "python '' --joints"
     assert command_line(["-c"]) == "python -c"
 
@@ -203,9 +230,17 @@ def test_git_commit_without_git(tmp_path, monkeypatch):
     assert git_commit(reports.PROJECT) == "unknown"
 
 
-def test_hardware_names_a_gpu_that_is_there(monkeypatch):
-    cuda = types.SimpleNamespace(is_available=lambda: True, get_device_name=lambda: "GPU of the test")
-    monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(cuda=cuda))
-    assert reports.hardware().endswith("; GPU of the test")
-    cuda.is_available = lambda: False
-    assert "GPU" not in reports.hardware()
+def test_hardware_names_the_gpu_that_is_used_and_no_other(monkeypatch):
+    cuda = types.SimpleNamespace(is_available=lambda: True, get_device_name=lambda device: f"GPU of {device}")
+    torch = types.SimpleNamespace(cuda=cuda, get_num_threads=lambda: 1, __version__="2")
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    for device, gpu in (("cuda:1", "; GPU of cuda:1"), ("cuda", "; GPU of cuda"), ("cpu", ""), ("mps", ""), (None, "")):
+        named = reports.hardware(device)
+        assert named.endswith(gpu) and ("GPU" in named) == bool(gpu)
+        assert provenance(argparse.Namespace(), 1, device)["hardware"] == named
+
+
+def test_hardware_counts_the_cores_that_may_be_used(monkeypatch):
+    for cores, words in ((1, ", 1 core"), (3, ", 3 cores")):
+        monkeypatch.setattr(reports, "usable_cores", lambda cores=cores: cores)
+        assert reports.hardware().endswith(words)
