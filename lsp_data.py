@@ -5,7 +5,10 @@ Writes  data/{train,test}_{images,labels,boxes,head_sizes}.npy, data/train_split
         runs/dataset.png    crops with their joints, to see that the labels fit
 Next    python train_stage1.py
 """
+from deeppose.errors import Failure, UserError, run  # first, so that Ctrl-C while the others load ends in a line
+
 import contextlib
+import os
 import shutil
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from deeppose import archives, arrays, near_duplicates, stored_crops
-from deeppose.errors import UserError, run
+from deeppose.claims import claimed
 from deeppose.parallel import worker_map
 from deeppose.photographs import list_photographs, survey
 from deeppose.settings import next_command, parse_settings
@@ -23,21 +26,21 @@ RAW_DIR = "data/raw"    # folder of the raw data, each data set as folder or zip
 DATA_DIR = "data"       # folder for the arrays
 RUN_DIR = "runs"        # folder for the picture of crops
 DOWNLOAD_FROM = archives.ADDRESS  # web address of the official zips
-SEED = 0                # seed of the validation split and the extra copies
+SEED = 0                # 0 ... 4294967295: seed of the validation split and the extra copies
 USE_LSPE = True         # use LSPe's 10,000 training persons beside LSP's
-LSP_TRAIN_IMAGES = 1000  # LSP's images up to this number train, the others test
-VALIDATION_SHARE = 0.1  # of each data set's training persons, held out for validation
-CROP_SIZE = 256         # side of a stored crop, pixels
-CONTEXT = 1.5           # side of a stored crop, in box sides: room for turning, scaling and shifting
+LSP_TRAIN_IMAGES = 1000  # 1 ... 1000000: LSP's images up to this number train, the others test
+VALIDATION_SHARE = 0.1  # 0 ... 0.9: of each data set's training persons, held out for validation
+CROP_SIZE = 256         # 16 ... 4096: side of a stored crop, pixels
+CONTEXT = 1.5           # 1 ... 10: side of a stored crop, in box sides: room for turning, scaling and shifting
 TEST_BOXES = "image"    # image | joints: a test person's box is the whole image, or comes from the true joints
-LEAST_EXTENT = 0.5      # joint extent taken at least for persons with missing joints, in median extents
-EXTRA_COPIES = 0        # varied copies stored of each training person; training varies crops itself as well
-COPY_SHIFT = 0.05       # largest shift of a copy's box, in box sides
-COPY_SCALE = (0.85, 1.15)  # least and largest scale of a copy's box
-COPY_FLIP = 0.5         # probability that a copy is mirrored
-DUPLICATE_DISTANCE = 72  # bits of 255 by which near-duplicate photographs' hashes differ at most
-LARGEST_UNREADABLE = 0.01  # share of unreadable or absent images above which the run stops
-WORKERS = 0             # processes that decode; 0 = one for each core
+LEAST_EXTENT = 0.5      # 0 ... 1: joint extent taken at least for persons with missing joints, in median extents
+EXTRA_COPIES = 0        # 0 ... 1000: varied copies stored of each training person; training varies crops itself as well
+COPY_SHIFT = 0.05       # 0 ... 1: largest shift of a copy's box, in box sides
+COPY_SCALE = (0.85, 1.15)  # 0.1 ... 10, rising: least and largest scale of a copy's box
+COPY_FLIP = 0.5         # 0 ... 1: probability that a copy is mirrored
+DUPLICATE_DISTANCE = 72  # 0 ... 255: bits of 255 by which near-duplicate photographs' hashes differ at most
+LARGEST_UNREADABLE = 0.01  # 0 ... 1: share of absent, unreadable or misannotated images above which the run stops
+WORKERS = 0             # 0 ... 61: processes that decode; 0 = one for each core
 
 
 @dataclass
@@ -51,7 +54,13 @@ class Rows:
 
 def main(argv=None):
     settings = parse_settings(globals(), argv)
-    check(settings)
+    with claimed(settings.data_dir, "arrays"), claimed(settings.run_dir, "picture of crops"):
+        prepare(settings)
+    print(next_command(globals(), settings, "train_stage1.py"))
+
+
+def prepare(settings):
+    """Read the raw data, write arrays and picture, and print what was found."""
     raw = {name: archives.find(settings.raw_dir, name, settings.download_from)
            for name in ("lsp", "lspet")[:1 + settings.use_lspe]}
     images = list_photographs(raw, settings.lsp_train_images)
@@ -64,20 +73,18 @@ def main(argv=None):
         boxes, box_rule = find_boxes(images, settings)
         splits = {"train": with_copies(np.flatnonzero(~images.test), boxes, held_out, settings, generator),
                   "test": originals(np.flatnonzero(images.test), boxes)}
-        save_arrays(images, splits, settings, parallel)
-    train = splits["train"]
-    arrays.save(Path(settings.data_dir) / "train_split.npy", held_out[train.image].astype(np.uint8))
-    duplicates = test_duplicates(images, pairs, distances, mirrored)
-    dataset = {
-        "dataset": "lsp", "joints": LSP.joints, "crop_size": settings.crop_size, "context": settings.context,
-        **{split: {"source": images.source[rows.image], "image": images.file[rows.image], "copy": rows.copy,
-                   "flipped": rows.flipped} for split, rows in splits.items()},
-        "test_duplicates": duplicates,
-        "near_duplicates": {"pairs": len(pairs), "groups": int((np.bincount(groups) > 1).sum())},
-        "box_rule": box_rule, "settings": vars(settings),
-        "sources": {name: {"path": data.path.resolve(), "sha256": data.sha256} for name, data in raw.items()},
-        "frames": stored_crops.MEANING, "unreadable": unreadable}
-    arrays.save_json(Path(settings.data_dir) / "dataset.json", dataset)
+        duplicates = test_duplicates(images, pairs, distances, mirrored)
+        dataset = {
+            "dataset": "lsp", "joints": LSP.joints, "crop_size": settings.crop_size, "context": settings.context,
+            **{split: {"source": images.source[rows.image], "image": images.file[rows.image], "copy": rows.copy,
+                       "flipped": rows.flipped} for split, rows in splits.items()},
+            "test_duplicates": duplicates,
+            "near_duplicates": {"pairs": len(pairs), "groups": int((np.bincount(groups) > 1).sum())},
+            "box_rule": box_rule, "settings": vars(settings),
+            "sources": {name: {"path": os.path.realpath(data.path), "sha256": data.sha256}
+                        for name, data in raw.items()},
+            "frames": stored_crops.MEANING, "unreadable": unreadable}
+        save(images, splits, held_out, dataset, settings, parallel)
     picture = save_picture(settings, splits, images)
     print_table(images, unreadable, splits, held_out)
     print(f"\nnear-duplicate photographs: {dataset['near_duplicates']['pairs']} pairs in "
@@ -87,21 +94,6 @@ def main(argv=None):
         print(f"LSPe's boxes: {box_rule['box_sides_per_joint_extent']:.3f} joint extents; extents of at least "
               f"{box_rule['least_joint_extent_px']:.0f} px where joints are missing")
     print(f"arrays in {settings.data_dir}, crops with their joints in {picture}: see that they fit")
-    print(next_command(globals(), settings, "train_stage1.py"))
-
-
-def check(settings):
-    """Raise UserError for a setting that makes no sense."""
-    for name, low, high in (("crop_size", 16, 4096), ("context", 1, 10), ("lsp_train_images", 1, 10 ** 6),
-                            ("extra_copies", 0, 1000), ("copy_flip", 0, 1), ("copy_shift", 0, 1), ("workers", 0, 61),
-                            ("duplicate_distance", 0, 255), ("largest_unreadable", 0, 1), ("least_extent", 0, 1),
-                            ("validation_share", 0, 0.9)):
-        value = getattr(settings, name)
-        if not low <= value <= high:
-            raise UserError(f"--{name.replace('_', '-')} is {value}, expected {low} ... {high}")
-    low, high = settings.copy_scale
-    if not 0 < low <= high:
-        raise UserError(f"--copy-scale is {low} {high}, expected two factors above 0, the smaller first")
 
 
 def hold_out(images, groups, share, generator):
@@ -118,9 +110,10 @@ def hold_out(images, groups, share, generator):
 def find_boxes(images, settings):
     """Each person's box (N, 3) by its outer edges in the image, and the numbers behind it."""
     extents = stored_crops.extents(images.joints)
-    lsp_train = (images.source == "lsp") & ~images.test & (extents > 0)
+    lsp_train = (images.source == "lsp") & ~images.test & (extents >= 1)
     if not lsp_train.any():
-        raise UserError("LSP's training images have no annotated joints, which the size of LSPe's boxes comes from")
+        raise Failure("LSP's training images have no annotated joints that span a pixel, and the size of LSPe's boxes "
+                      "comes from them; get the data anew")
     rule = {"box_sides_per_joint_extent": float(np.median(images.sizes.max(1)[lsp_train] / extents[lsp_train])),
             "least_joint_extent_px": float(settings.least_extent * np.median(extents[~images.test]))}
     boxes = stored_crops.image_boxes(images.sizes)  # LSP's images are person crops by their authors
@@ -144,31 +137,38 @@ def with_copies(train, boxes, held_out, settings, generator):
     return Rows(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Rows)))
 
 
-def save_arrays(images, splits, settings, parallel):
-    """Write the crops of both splits, then their labels, boxes and head sizes."""
+def save(images, splits, held_out, dataset, settings, parallel):
+    """Write the arrays and dataset.json with their digests; older ones stay until all are whole."""
     folder, size = Path(settings.data_dir), settings.crop_size
-    folder.mkdir(parents=True, exist_ok=True)
     needed = sum(len(rows.image) for rows in splits.values()) * size * size * 3
     free = shutil.disk_usage(folder).free
-    if needed > free:  # writing to a memory map on a full disk would kill the process
-        raise UserError(f"{folder.resolve()} has {free / 1e9:.1f} GB free and the crops need {needed / 1e9:.1f} GB; "
-                        f"make room or choose a smaller --crop-size")
+    if needed > free:
+        raise Failure(f"{os.path.realpath(folder)} has {stored_crops.in_bytes(free)} free and the crops need "
+                      f"{stored_crops.in_bytes(needed)}; make room or choose a smaller --crop-size")
     edges = {split: stored_crops.enlarge(rows.box, settings.context) for split, rows in splits.items()}
-    with contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:  # the last to enter gets its name first: dataset.json comes after the arrays
+        description = stack.enter_context(arrays.whole(folder / "dataset.json"))
+        files = {name: stack.enter_context(arrays.whole(folder / f"{name}.npy")) for name in arrays.PREPARED}
+        arrays.save(files["train_split"], held_out[splits["train"].image].astype(np.uint8), "train_split")
         for split, rows in splits.items():
-            file = stack.enter_context(arrays.whole(folder / f"{split}_images.npy"))
-            stored_crops.write_crops(file, images.path[rows.image], images.member[rows.image], edges[split],
-                                     rows.flipped, size, parallel)
+            for name, array in described(images, rows, edges[split], size).items():
+                arrays.save(files[f"{split}_{name}"], array.astype(np.float32), f"{split}_{name}")
+        for split, rows in splits.items():
+            stored_crops.write_crops(files[f"{split}_images"], images.path[rows.image], images.member[rows.image],
+                                     edges[split], rows.flipped, size, parallel)
+        digests = {name: arrays.digest(arrays.load(file, name, mmap=True)) for name, file in files.items()}
+        arrays.save_json(description, dataset | {"digests": digests})
         # an older dataset.json must not vouch for the arrays of two runs, should this one break off from here on
         (folder / "dataset.json").unlink(missing_ok=True)
-    for split, rows in splits.items():
-        labels = stored_crops.to_crop_px(images.joints[rows.image], edges[split], size)
-        labels[rows.flipped] = labels[rows.flipped][:, LSP.mirror] * (-1, 1) + (size - 1, 0)
-        stored_edges = np.where(rows.flipped[:, None],
-                                stored_crops.mirror_edges(edges[split], images.sizes[rows.image, 0]), edges[split])
-        heads = np.linalg.norm(labels[:, LSP.index("neck")] - labels[:, LSP.index("head_top")], axis=1)
-        for name, array in (("labels", labels), ("boxes", stored_edges), ("head_sizes", heads)):
-            arrays.save(folder / f"{split}_{name}.npy", array.astype(np.float32))
+
+
+def described(images, rows, edges, size):
+    """What the labels, boxes and head_sizes of one split hold; edges (R, 3) of the stored crops, before mirroring."""
+    labels = stored_crops.to_crop_px(images.joints[rows.image], edges, size)
+    labels[rows.flipped] = labels[rows.flipped][:, LSP.mirror] * (-1, 1) + (size - 1, 0)
+    boxes = np.where(rows.flipped[:, None], stored_crops.mirror_edges(edges, images.sizes[rows.image, 0]), edges)
+    heads = np.linalg.norm(labels[:, LSP.index("neck")] - labels[:, LSP.index("head_top")], axis=1)
+    return {"labels": labels, "boxes": boxes, "head_sizes": heads}
 
 
 def test_duplicates(images, pairs, distances, mirrored):

@@ -11,7 +11,10 @@ import http.client
 import io
 import os
 import re
+import stat
+import struct
 import sys
+import unicodedata
 import urllib.error
 import urllib.request
 import zipfile
@@ -23,10 +26,17 @@ import numpy as np
 import scipy.io
 from tqdm import tqdm
 
-from .errors import UserError
+from .claims import claimed
+from .errors import Failure, UserError, reason
 
 ADDRESS = "https://sam.johnson.io/research"
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+LARGEST_FILE = 1 << 26  # bytes of an image file, or of joints.mat unpacked (LSPe's: 3 million); small zips may hold GBs
+LONGEST_NAME = 500      # characters; a zip may give 65,535 of them
+
+
+class Unreadable(Exception):
+    """Why an image or another file can't be used; who catches it names the file."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +62,8 @@ OFFICIAL = {
 class RawData:
     """path     folder or zip
     members  image number -> the image's name inside `path`
-    joints   (N, 14, 2) float64, image pixels as published; row k belongs to image number k + 1; NaN = not annotated
+    joints   (N, 14, 2) float64, image pixels as published, which may be infinite; row k belongs to image number k + 1;
+             NaN = not annotated
     sha256   of the zip, or of joints.mat in a folder
     """
     name: str
@@ -68,9 +79,13 @@ def find(raw_dir, name, address=ADDRESS):
     name     "lsp" or "lspet"
     address  where the official zips can be downloaded
     Returns  RawData
-    Raises   UserError where files are missing, broken or do not belong together, or where a download fails
+    Raises   UserError where raw_dir is a file; Failure where files are missing, broken or do not belong together, or
+             where a download fails
     """
     raw_dir, official = Path(raw_dir), OFFICIAL[name]
+    if raw_dir.exists() and not raw_dir.is_dir():
+        raise UserError(f"{os.path.realpath(raw_dir)} is no folder; name the one that holds {official.file} "
+                        f"with --raw-dir")
     for path in (raw_dir / official.file.removesuffix(".zip"), raw_dir / official.file):
         if path.exists():
             return _read(name, path, _members(path), "images", "joints.mat")
@@ -85,46 +100,106 @@ def find(raw_dir, name, address=ADDRESS):
 
 @contextlib.contextmanager
 def opened(path):
-    """Open a folder or zip; gives read(member) -> bytes. Raises UserError where a zip is broken."""
+    """Open a folder or zip.
+
+    Gives   read(member) -> bytes, which raises Unreadable where the member is no file, broken, encrypted, or larger
+            than LARGEST_FILE
+    Raises  Failure where a zip is broken
+    """
     if Path(path).is_dir():
-        yield lambda member: (Path(path) / member).read_bytes()
+        yield lambda member: _read_file(Path(path) / member)
         return
     with _zip(path) as archive:
-        yield archive.read
+        yield lambda member: _read_member(archive, member)
+
+
+def in_words(error):
+    """One line on an exception that a broken file made a library raise."""
+    told = reason(error) if isinstance(error, OSError) else str(error)
+    return " ".join(told.split()) or type(error).__name__
+
+
+def _read_file(path):
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # opening a FIFO would wait for ever
+            raise Unreadable("a folder, not a file" if path.is_dir() else "a device, FIFO or socket, not a file")
+        if status.st_size > LARGEST_FILE:
+            raise _too_large(status.st_size)
+        return path.read_bytes()
+    except OSError as error:
+        gone = isinstance(error, FileNotFoundError) and path.is_symlink()
+        raise Unreadable(f"a link to what is not there: {os.readlink(path)}" if gone else in_words(error)) from None
+
+
+def _read_member(archive, member):
+    try:
+        info = archive.getinfo(member)
+        if info.flag_bits & 1:
+            raise Unreadable("encrypted; unpack the zip with its password")
+        if info.file_size > LARGEST_FILE:
+            raise _too_large(info.file_size)
+        # other methods than these unpack what they are given at once, however much it becomes
+        block = 1 << (16 if info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) else 12)
+        parts, size = [], 0
+        with archive.open(info) as file:
+            while part := file.read(block):
+                parts.append(part)
+                size += len(part)
+                if size > LARGEST_FILE:  # more than it has declared
+                    raise _too_large(size)
+        if size != info.file_size:
+            raise Unreadable(f"{size:,} bytes long, not {info.file_size:,}")
+        return b"".join(parts)
+    except Unreadable:
+        raise
+    except Exception as error:  # a broken zip makes zipfile raise nearly anything
+        raise Unreadable(in_words(error)) from None
+
+
+def _too_large(size):
+    return Unreadable(f"{size:,} bytes or more, expected at most {LARGEST_FILE:,}")
 
 
 def download(name, folder, address=ADDRESS):
     """Download an official zip, resuming an interrupted download; it gets its name when it is whole.
 
-    Returns the zip's path. Raises UserError where the server can't be reached, the connection ends early (the next
-    call resumes), or what came is not the whole data set.
+    Returns the zip's path. Raises Failure where the server can't be reached, the connection ends early (the next call
+    resumes), or what came is not the whole data set; UserError for a senseless address.
     """
     official = OFFICIAL[name]
+    if not re.fullmatch(r"\w+://\S+", address):
+        raise UserError(f"{official.title} is not in {os.path.realpath(folder)}, and --download-from is {address!r}: "
+                        f"put {official.file} there, or name a web address")
     path, url = Path(folder) / official.file, f"{address.rstrip('/')}/{official.file}"
     part = path.with_name(path.name + ".part")
-    by_hand = f"fetch {url} by hand and put it into {path.parent.resolve()}, or name another folder with --raw-dir"
+    place = os.path.realpath(path.parent)
+    by_hand = f"fetch {url} by hand and put it into {place}, or name another folder with --raw-dir"
     if name == "lspet":
         by_hand += ", or leave LSPe out with --no-use-lspe"
-    print(f"{official.title} is not in {path.parent.resolve()}; downloading {url}")
+    print(f"{official.title} is not in {place}; downloading {url}")
     try:
         _fetch(url, part)
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        raise UserError(f"{official.file} can't be downloaded ({str(error).strip('<>')}); run again to resume, "
-                        f"or {by_hand}") from None
-    fault = _fault(part, official)
-    if fault:
+        fault = _fault(part, official)
+        if fault is None:
+            part.replace(path)
+            return path
         part.unlink()
-        raise UserError(f"what {url} sent is not the whole data set ({fault}); run again, or {by_hand}")
-    part.replace(path)
-    return path
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        kind = UserError if isinstance(error, ValueError) else Failure  # ValueError: no address
+        raise kind(f"{official.file} can't be downloaded ({in_words(error).strip('<>')}); run again to resume, "
+                   f"or {by_hand}") from None
+    raise Failure(f"what {url} sent is not the whole data set ({fault}); run again, or {by_hand}")
 
 
 def _zip(path):
+    if not Path(path).is_file():
+        raise Failure(f"{os.path.realpath(path)} is no file; put the zip or its unpacked folder there")
     try:
         return zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
-        raise UserError(f"{Path(path).resolve()} can't be opened as a zip ({error}); "
-                        f"delete it and run again: python lsp_data.py") from None
+    except Exception as error:  # a broken zip makes zipfile raise nearly anything
+        raise Failure(f"{os.path.realpath(path)} can't be opened as a zip ({in_words(error)}); "
+                      f"delete it and run again: python lsp_data.py") from None
 
 
 def _fetch(url, part):
@@ -145,9 +220,9 @@ def _fetch(url, part):
         start = start if resumed else 0  # a server that ignores Range sends the whole file
         length = response.headers.get("Content-Length")
         total = start + int(length) if length else None
-        part.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "ab" if start else "wb") as file, tqdm(desc=part.stem, total=total, initial=start, unit="B",
-                                                               unit_scale=True, leave=False, disable=None) as bar:
+        with (claimed(part.parent, part.stem), open(part, "ab" if start else "wb") as file,
+              tqdm(desc=part.stem, total=total, initial=start, unit="B", unit_scale=True, leave=False,
+                   disable=None) as bar):
             while block := response.read(1 << 18):
                 file.write(block)
                 bar.update(len(block))
@@ -160,8 +235,8 @@ def _fault(path, official):
     try:
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError) as error:
-        return str(error)
+    except Exception as error:  # a broken zip makes zipfile raise nearly anything
+        return in_words(error)
     if broken:
         return f"{broken} is damaged"
     members = _members(path)
@@ -171,18 +246,38 @@ def _fault(path, official):
 
 
 def _members(path):
-    """Names of the files in a folder or zip, without the shadow files that macOS adds; sorted."""
+    """Names of the files in a folder or zip, without the shadow files that macOS adds; sorted.
+
+    Raises Failure where a folder or zip can't be read.
+    """
     if path.is_dir():
-        # not rglob, which passes linked folders by
-        names = [Path(folder, file).relative_to(path).as_posix()
-                 for folder, _, files in os.walk(path, followlinks=True) for file in files]
-    elif path.exists():
+        try:
+            names = [Path(file).relative_to(path).as_posix() for file in _walk(path)]
+        except OSError as error:
+            raise Failure(f"{in_words(error)}; give yourself the right to read it, or name another folder with "
+                          f"--raw-dir") from None
+    elif os.path.lexists(path):
         with _zip(path) as archive:
             names = [info.filename for info in archive.infolist() if not info.is_dir()]
     else:
         names = []
     return sorted(name for name in names
                   if "__MACOSX" not in name.split("/") and not PurePosixPath(name).name.startswith("._"))
+
+
+def _walk(folder, above=()):
+    """Paths below a folder: files, and folders named like an image. Enters linked folders, but none within itself."""
+    status = os.stat(folder)
+    here = (status.st_dev, status.st_ino)
+    if here in above:
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            inside = os.path.isdir(entry.path)
+            if inside:
+                yield from _walk(entry.path, (*above, here))
+            if not inside or entry.name.lower().endswith(IMAGE_SUFFIXES):
+                yield entry.path
 
 
 def _images(members, folder):
@@ -192,29 +287,32 @@ def _images(members, folder):
 
 
 def _read(name, path, members, images, joints):
-    official, where = OFFICIAL[name], path.resolve()
+    official, where = OFFICIAL[name], os.path.realpath(path)
     tables = [member for member in members if PurePosixPath(member).name == joints]
     if len(tables) != 1:
-        raise UserError(f"{where} holds {len(tables)} files named {joints}, expected one; unpack {official.file} again")
-    numbered = {}
-    for image in _images(members, images):
-        number = re.search(r"\d+$", image.stem)
+        raise Failure(f"{where} holds {len(tables)} files named {joints}, expected one; unpack {official.file} again")
+    numbered, pictures = {}, _images(members, images)
+    for member in (*tables, *map(str, pictures)):
+        _check_name(member, where)
+    for image in pictures:
+        number = re.search(r"(?<![0-9])[0-9]{1,18}$", image.stem)
         if not number:
-            raise UserError(f"{where}: {image} has no number in its name, so no joints can be told to be its own")
-        other = numbered.setdefault(int(number[0]), str(image))
-        if other != str(image):
-            raise UserError(f"{where}: {other} and {image} have the same number")
+            raise Failure(f"{where}: {image} has no number in its name, so no joints can be told to be its own; "
+                          f"unpack {official.file} again")
+        if other := numbered.get(int(number[0])):
+            raise Failure(f"{where}: {other} and {image} have the same number; unpack {official.file} again")
+        numbered[int(number[0])] = str(image)
     with opened(path) as read:
         try:
             content = read(tables[0])
-        except (OSError, zipfile.BadZipFile, zlib.error) as error:
-            raise UserError(f"{where}: {tables[0]} can't be read ({error}); unpack {official.file} again") from None
-    table = _joints(content, name, f"{where}/{tables[0]}")
+            table = _joints(content, name)
+        except Unreadable as error:
+            raise Failure(f"{where}/{tables[0]} can't be used ({error}); unpack {official.file} again") from None
     beyond = [member for number, member in numbered.items() if not 1 <= number <= len(table)]
     if beyond or not numbered:
         example = f", e.g. {beyond[0]} has none" if beyond else ""
-        raise UserError(f"{where}: {len(numbered)} images in {images}/, joints for {len(table)} in {joints}{example}; "
-                        f"they do not belong together")
+        raise Failure(f"{where}: {len(numbered)} images in {images}/, joints for {len(table)} in {joints}{example}; "
+                      f"they do not belong together, unpack {official.file} again")
     sha256 = _sha256(path) if path.is_file() else hashlib.sha256(content).hexdigest()
     if path.is_file() and sha256 != official.sha256:
         print(f"warning: {where} is not the {official.title} that this program knows (SHA-256 {sha256}, known "
@@ -222,19 +320,61 @@ def _read(name, path, members, images, joints):
     return RawData(name, path, numbered, table, sha256)
 
 
-def _joints(content, name, where):
+def _check_name(member, where):
+    """Raise Failure for a file name that leads out of its archive or can't be printed in a line."""
+    parts = PurePosixPath(member).parts
+    strange = any(unicodedata.category(letter) in ("Cc", "Cs") for letter in member)  # control characters, lone bytes
+    if strange or len(member) > LONGEST_NAME or ".." in parts or parts[0] == "/":
+        raise Failure(f"{where} holds a file named {ascii(member[:80])}: a path out of it, or no name to work with; "
+                      f"rename or remove it")
+
+
+def _joints(content, name):
     """joints.mat -> (N, 14, 2), NaN = not annotated. The third value of LSP says occluded, LSPe's says annotated."""
+    rows, columns, _ = OFFICIAL[name].shape
+    try:
+        content = _unpacked(content)
+        found = [(shape, kind) for title, shape, kind in scipy.io.whosmat(io.BytesIO(content)) if title == "joints"]
+    except Unreadable:
+        raise
+    except Exception as error:  # a broken file makes scipy raise nearly anything
+        raise Unreadable(f"no MATLAB file: {in_words(error)}") from None
+    if len(found) != 1:
+        raise Unreadable(f"it holds {len(found)} variables named joints, expected one")
+    (shape, kind), = found
+    if len(shape) != 3 or shape[:2] != (rows, columns) or not re.fullmatch("double|single|u?int[0-9]+", kind):
+        raise Unreadable(f"joints is {kind} {shape}, expected numbers ({rows}, {columns}, N)")
     try:
         table = scipy.io.loadmat(io.BytesIO(content), variable_names=["joints"])["joints"]
-    except Exception as error:  # a broken file makes scipy raise nearly anything
-        raise UserError(f"{where} can't be read as a MATLAB file with joints "
-                        f"({type(error).__name__}: {error})") from None
-    shape = OFFICIAL[name].shape
-    if table.ndim != 3 or table.shape[:2] != shape[:2] or not np.issubdtype(table.dtype, np.number):
-        raise UserError(f"{where}: joints is {table.dtype} {table.shape}, expected numbers ({shape[0]}, {shape[1]}, N)")
+    except Exception as error:  # as above
+        raise Unreadable(f"its joints are broken: {in_words(error)}") from None
+    if table.shape != tuple(shape) or np.iscomplexobj(table):
+        raise Unreadable(f"joints is {table.dtype} {table.shape}, expected numbers ({rows}, {columns}, N)")
     table = table.astype(float).transpose((2, 1, 0) if name == "lsp" else (2, 0, 1))  # -> (N, 14, 3)
-    known = np.isfinite(table).all(2) & ((name == "lsp") | (table[..., 2] == 1))
+    known = ~np.isnan(table).any(2) & ((name == "lsp") | (table[..., 2] == 1))
     return np.where(known[..., None], table[..., :2], np.nan)
+
+
+def _unpacked(content):
+    """A MATLAB 5 file as bytes -> the same with its compressed variables unpacked, to LARGEST_FILE bytes at most.
+
+    SciPy would unpack whatever a variable inside declares. Another file stays as it is. Raises Unreadable, zlib.error.
+    """
+    order = {b"IM": "<", b"MI": ">"}.get(content[126:128])
+    if order is None:
+        return content
+    elements, start, room = [content[:128]], 128, LARGEST_FILE
+    while start + 8 <= len(content):
+        kind, length = struct.unpack_from(order + "2I", content, start)
+        element = content[start:start + 8 + length]
+        if kind == 15:  # miCOMPRESSED; what is inside has a kind and length of its own
+            element = zlib.decompressobj().decompress(element[8:], room + 1)
+        room -= len(element)
+        if room < 0:
+            raise _too_large(LARGEST_FILE)
+        elements.append(element)
+        start += 8 + length
+    return b"".join(elements)
 
 
 def _sha256(path):

@@ -5,9 +5,12 @@ from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from .errors import UserError
+
 THUMBNAIL = 32  # side of the grey thumbnail that is hashed, pixels
 BITS = 255      # 16 x 16 lowest frequencies without the mean
 _CHUNK = 256    # rows compared at once: 256 x 12,000 distances need 50 MB
+_MOST_PAIRS = 200  # of an image, on the average; more would fill the memory
 
 
 def thumbnail(image):
@@ -33,10 +36,11 @@ def near_pairs(thumbnails, largest_distance):
     thumbnails        (N, 32, 32) uint8
     largest_distance  bits of 255
     Returns           pairs (P, 2) int, first < second; distances (P,) int; mirrored (P,) bool
+    Raises            UserError where so many are near that the distance can't tell duplicates
     """
     thumbnails = np.asarray(thumbnails)
     plain, turned = hashes(thumbnails), hashes(thumbnails[:, :, ::-1])
-    found = []
+    found, count = [], 0
     for start in range(0, len(plain), _CHUNK):
         rows = plain[start:start + _CHUNK, None]
         straight, mirrored = (np.bitwise_count(rows[..., 0] ^ other[start:, 0]).astype(np.uint16) +
@@ -44,6 +48,10 @@ def near_pairs(thumbnails, largest_distance):
                               for other in (plain, turned))
         distances = np.minimum(straight, mirrored)
         first, second = np.nonzero(np.triu(distances <= largest_distance, 1))
+        count += len(first)
+        if count > _MOST_PAIRS * len(plain):
+            raise UserError(f"--duplicate-distance {largest_distance} makes near duplicates of more than {count:,} "
+                            f"pairs among {len(plain):,} images; lower it")
         found.append(np.stack([first + start, second + start, distances[first, second],
                                mirrored[first, second] < straight[first, second]], axis=1).astype(np.int64))
     found = np.concatenate(found) if found else np.zeros((0, 4), np.int64)

@@ -5,27 +5,25 @@ Frames
     edges         x0, y0, side of a square by its outer edges, counted from the image's corner (image pixels + 0.5)
     crop pixels   = (image pixels + 0.5 - x0) * size / side - 0.5
 """
+import errno
 import io
 import itertools
 import math
-import struct
-import zipfile
-import zlib
+import os
+import warnings
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from . import archives, near_duplicates
-from .errors import UserError
+from .archives import Unreadable
+from .errors import Failure
 
 PADDING = (124, 116, 104)  # RGB beyond an image's edge: ImageNet's mean, which the networks see as 0
-_ROWS_MAPPED = 64          # rows of an array held in memory at once while it is written
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")  # whatever the suffix; others start programs
 _IMAGES_PER_TASK = 400     # opening a zip of 10,000 members takes 60 ms; the bar still moves
-
-# what broken files raise: Pillow (also struct and syntax errors of broken PNGs) and zip members
-UNREADABLE = (OSError, EOFError, SyntaxError, ValueError, struct.error, zlib.error, KeyError, RuntimeError,
-              zipfile.BadZipFile, Image.DecompressionBombError)
+_LARGEST_CANVAS = 10_000   # side of the square that a crop is cut from, pixels: 400 MB
 
 MEANING = {  # of the arrays, for dataset.json
     "labels": "crop pixels: x right, y down, pixel centres at integers; NaN = not annotated",
@@ -113,6 +111,9 @@ def cut(image, edges, size):
     margin = math.ceil(2 * max(1, side / size))  # reach of the bicubic filter: its neighbours count at the rim as well
     left, top = math.floor(x0) - margin, math.floor(y0) - margin
     width = math.ceil(side) + 1 + 2 * margin
+    if width > _LARGEST_CANVAS:  # 4096 is the largest crop
+        reduction = math.ceil(width / (_LARGEST_CANVAS - 100))
+        return cut(image.reduce(reduction), np.asarray(edges) / reduction, size)
     canvas = Image.new("RGB", (width, width), PADDING)
     canvas.paste(image, (-left, -top))
     inside = (x0 - left, y0 - top, x0 - left + side, y0 - top + side)
@@ -144,13 +145,38 @@ def write_crops(file, paths, members, edges, flipped, size, parallel):
     paths, members, parallel  as in `survey`
     edges                     (N, 3) in the unmirrored images
     flipped                   (N,) bool, the crop is mirrored
-    Raises                    UserError where an image can't be read
+    Raises                    Failure where an image can't be read or the disk is full
     """
-    np.lib.format.open_memmap(file, "w+", np.uint8, (len(paths), size, size, 3))
-    tasks = [(paths[part][0], members[part], edges[part], flipped[part], file, part.start) for part in _parts(paths)]
-    with _bar("cutting crops", len(paths)) as bar:
-        for count in parallel(_write, tasks):
-            bar.update(count)
+    try:
+        start = np.lib.format.open_memmap(file, "w+", np.uint8, (len(paths), size, size, 3)).offset
+        _take_space(file)
+        tasks = [(paths[part][0], members[part], edges[part], flipped[part], size, file,
+                  start + part.start * size * size * 3) for part in _parts(paths)]
+        with _bar("cutting crops", len(paths)) as bar:
+            for count in parallel(_write, tasks):
+                bar.update(count)
+    except OSError as error:
+        raise Failure(f"{os.path.realpath(file.parent)} can't take crops of {in_bytes(len(paths) * size * size * 3)} "
+                      f"({error.strerror or error}); make room, or choose a smaller --crop-size") from None
+
+
+def in_bytes(count):
+    """A file's size in words: 1.5 MB."""
+    for power, unit in ((4, "TB"), (3, "GB"), (2, "MB"), (1, "kB")):
+        if count >= 1000 ** power:
+            return f"{count / 1000 ** power:.1f} {unit}"
+    return f"{count} bytes"
+
+
+def _take_space(file):
+    """Take a file's space on the disk at once: a full one is told now and not after half the crops."""
+    if hasattr(os, "posix_fallocate"):
+        with open(file, "r+b") as stream:
+            try:
+                os.posix_fallocate(stream.fileno(), 0, os.path.getsize(file))
+            except OSError as error:  # a disk that can't: writing will tell
+                if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
+                    raise
 
 
 def _parts(paths):
@@ -172,34 +198,54 @@ def _survey(task):
     with archives.opened(path) as read:
         for row, member in enumerate(members):
             try:
-                image = _decode(read, member)
-            except UNREADABLE as error:
-                faults[row] = str(error) or type(error).__name__
+                image = decode(read, member)
+            except Unreadable as error:
+                faults[row] = str(error)
                 continue
             sizes[row], thumbnails[row] = image.size, near_duplicates.thumbnail(image)
     return sizes, thumbnails, faults
 
 
 def _write(task):
-    path, members, edges, flipped, file, first = task
-    with archives.opened(path) as read:
-        for start in range(0, len(members), _ROWS_MAPPED):
-            # mapped anew for each few rows: a map's written pages count as this process's memory until it is dropped
-            crops = np.load(file, mmap_mode="r+")
-            for row in range(start, min(start + _ROWS_MAPPED, len(members))):
-                try:
-                    image = _decode(read, members[row])
-                except UNREADABLE as error:  # `survey` could read it
-                    raise UserError(f"{path}: {members[row]} can't be read any more ({error})") from None
-                crop = cut(image, edges[row], crops.shape[1])
-                crops[first + row] = crop[:, ::-1] if flipped[row] else crop
-            del crops
+    path, members, edges, flipped, size, file, position = task
+    # written, not mapped: to write to a map on a full disk kills the process, and written pages of it count as memory
+    with archives.opened(path) as read, open(file, "r+b") as stream:
+        stream.seek(position)
+        for member, square, mirrored in zip(members, edges, flipped, strict=True):
+            try:
+                image = decode(read, member)
+            except Unreadable as error:  # `survey` could read it
+                raise Failure(f"{path}: {member} can't be read any more ({error}); run again") from None
+            crop = cut(image, square, size)
+            stream.write((crop[:, ::-1] if mirrored else crop).tobytes())
     return len(members)
 
 
-def _decode(read, member):
-    with Image.open(io.BytesIO(read(member))) as image:
-        return image.convert("RGB")
+def decode(read, member):
+    """An image as RGB. Raises Unreadable."""
+    content = read(member)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is odd about a file that can be read
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+                return _eight_bits(image).convert("RGB")
+    except UnidentifiedImageError:
+        raise Unreadable("not an image") from None
+    except Exception as error:  # a broken image makes Pillow raise nearly anything
+        raise Unreadable(archives.in_words(error)) from None
+
+
+def _eight_bits(image):
+    """Grey values of 16 bits, which Pillow would clip at 255, by their upper 8; other images as they are."""
+    if image.mode == "F":
+        raise ValueError("an image of floating-point numbers; save it with 8 or 16 bits")
+    if image.mode != "I" and not image.mode.startswith("I;16"):
+        return image
+    values = np.asarray(image)
+    if values.min() < 0 or values.max() > 65535:
+        raise ValueError(f"grey values of {values.min()} to {values.max()}; save it with 8 or 16 bits")
+    return Image.fromarray((values >> 8).astype(np.uint8))
 
 
 def _bounds(joints):

@@ -2,8 +2,12 @@
 import dataclasses
 import http.server
 import io
+import os
+import socket
+import struct
 import threading
 import zipfile
+import zlib
 
 import numpy as np
 import pytest
@@ -11,7 +15,7 @@ import scipy.io
 from PIL import Image
 
 from deeppose import archives
-from deeppose.errors import UserError
+from deeppose.errors import Failure, UserError
 
 COUNT = 3
 JOINTS = np.random.default_rng(0).uniform(1, 40, (COUNT, 14, 2))
@@ -22,6 +26,13 @@ def table(name, joints=JOINTS, third=1.0):
     with_third = np.concatenate([joints, np.broadcast_to(third, (*joints.shape[:2], 1))], 2)
     file = io.BytesIO()
     scipy.io.savemat(file, {"joints": with_third.transpose((2, 1, 0) if name == "lsp" else (1, 2, 0))})
+    return file.getvalue()
+
+
+def matlab(**variables):
+    """A MATLAB file of these variables as bytes."""
+    file = io.BytesIO()
+    scipy.io.savemat(file, variables)
     return file.getvalue()
 
 
@@ -103,26 +114,175 @@ def test_the_third_value_says_annotated_in_lspe_and_occluded_in_lsp(tmp_path):
 @pytest.mark.parametrize("change, message", [
     ({"joints.mat": None}, "holds 0 files named joints.mat"),
     ({"more/joints.mat": b""}, "holds 2 files named joints.mat"),
-    ({"joints.mat": b"no MATLAB file"}, "can't be read as a MATLAB file"),
-    ({"joints.mat": b""}, "can't be read as a MATLAB file"),
-    ({"joints.mat": table("lspet")}, r"joints is float64 \(14, 3, 3\), expected numbers \(3, 14, N\)"),
+    ({"joints.mat": b"no MATLAB file"}, r"joints.mat can't be used \(no MATLAB file: .*unpack lsp_dataset.zip again"),
+    ({"joints.mat": b""}, "no MATLAB file"),
+    ({"joints.mat": table("lsp")[:-500]}, "its joints are broken"),
+    ({"joints.mat": table("lspet")}, r"joints is double \(14, 3, 3\), expected numbers \(3, 14, N\)"),
+    ({"joints.mat": matlab(points=JOINTS)}, "holds 0 variables named joints"),
+    ({"joints.mat": matlab(joints=np.array([JOINTS, "x"], object))}, r"joints is cell \(1, 2\)"),
+    ({"joints.mat": matlab(joints=np.ones((3, 14, COUNT), bool))}, "joints is logical"),
+    ({"joints.mat": matlab(joints=np.ones((3, 14, COUNT)) * 1j)}, "joints is complex128"),
     ({"joints.mat": table("lsp", JOINTS[:2])}, r"3 images in images/, joints for 2 .* images/im3.jpg has none"),
     ({"images/im0002.jpg": b""}, "im0002.jpg and images/im2.jpg have the same number"),
     ({"images/portrait.jpg": b""}, "portrait.jpg has no number in its name"),
+    ({f"images/im{'1' * 200}.jpg": b""}, "1.jpg has no number in its name"),
+    ({"images/im\n0002.jpg": b""}, r"a file named 'images/im\\n0002.jpg': .*rename or remove it"),
     ({f"images/im{number}.jpg": None for number in (1, 2, 3)}, "0 images in images/"),
 ])
 def test_broken_data_is_told(tmp_path, change, message):
     content = {key: data for key, data in (files("lsp") | change).items() if data is not None}
     unpack(tmp_path / "lsp_dataset", content)
-    with pytest.raises(UserError, match=message) as caught:
+    with pytest.raises(Failure, match=message) as caught:
         archives.find(tmp_path, "lsp")
-    assert str(tmp_path) in str(caught.value)
+    assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_broken_zip_is_told(tmp_path):
     (tmp_path / "lsp_dataset.zip").write_bytes(b"PK and nothing more")
-    with pytest.raises(UserError, match="lsp_dataset.zip can't be opened as a zip .* delete it and run again"):
+    with pytest.raises(Failure, match="lsp_dataset.zip can't be opened as a zip .* delete it and run again"):
         archives.find(tmp_path, "lsp")
+
+
+@pytest.mark.parametrize("member, message", [
+    ("../images/im4.jpg", "a path out of it"), ("/images/im4.jpg", "a path out of it"),
+    ("x" * 600 + "/images/im4.jpg", "a path out of it, or no name to work with"),
+    ("images/im3.jpg", "images/im3.jpg and images/im3.jpg have the same number"),
+])
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_names_that_only_a_zip_can_hold_are_told(tmp_path, member, message):
+    pack(tmp_path / "lsp_dataset.zip", files("lsp"))
+    with zipfile.ZipFile(tmp_path / "lsp_dataset.zip", "a") as archive:
+        archive.writestr(member, picture(4))
+    with pytest.raises(Failure, match=message):
+        archives.find(tmp_path, "lsp")
+    assert [path.name for path in tmp_path.iterdir()] == ["lsp_dataset.zip"]
+
+
+def encrypt(path, member):
+    """Set the flag that says so; what follows it need not be, to be refused."""
+    content = bytearray(path.read_bytes())
+    for start, flags, name in ((b"PK\1\2", 8, 46), (b"PK\3\4", 6, 30)):
+        at = content.index(start)
+        while content[at + name:at + name + len(member)] != member.encode():
+            at = content.index(start, at + 1)
+        content[at + flags] |= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("member", ["joints.mat", "images/im2.jpg"])
+def test_an_encrypted_member_is_told(tmp_path, member):
+    path = tmp_path / "lsp_dataset.zip"
+    pack(path, files("lsp"))
+    encrypt(path, member)
+    if member == "joints.mat":
+        with pytest.raises(Failure, match=r"lsp_dataset.zip/joints.mat can't be used \(encrypted; unpack the zip with"):
+            archives.find(tmp_path, "lsp")
+    else:
+        with archives.opened(path) as read, pytest.raises(archives.Unreadable, match="encrypted"):
+            read(member)
+
+
+def test_a_small_file_that_unpacks_to_a_large_one_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "LARGEST_FILE", 100_000)
+    path = tmp_path / "lsp_dataset.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files("lsp").items():
+            archive.writestr(name, content if name != "joints.mat" else content + bytes(1_000_000))
+    with pytest.raises(Failure, match=r"joints.mat can't be used \([\d,]+ bytes or more, expected at most 100,000"):
+        archives.find(tmp_path, "lsp")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("images/im1.jpg", bytes(1_000_000))
+    read_blocks = []
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<I", content, content.index(b"PK\1\2") + 24, 900)  # the size that it declares
+    path.write_bytes(content)
+    with archives.opened(path) as read:
+        whole = zipfile.ZipExtFile.read
+        monkeypatch.setattr(zipfile.ZipExtFile, "read",
+                            lambda file, size: read_blocks.append(size) or whole(file, size))
+        with pytest.raises(archives.Unreadable):
+            read("images/im1.jpg")
+    assert max(read_blocks) <= 4096  # what is packed so that all of a block comes at once is read in small ones
+
+
+@pytest.mark.parametrize("inside", [b"", "element"])
+def test_a_compressed_variable_that_unpacks_to_much_is_refused_before_it_does(tmp_path, monkeypatch, inside):
+    monkeypatch.setattr(archives, "LARGEST_FILE", 100_000)
+    inside = b"" if inside == b"" else table("lsp")[128:]
+    packed = zlib.compress(inside + bytes(5_000_000))
+    content = table("lsp")[:128] + struct.pack("<2I", 15, len(packed)) + packed
+    assert len(content) < 50_000
+    unpack(tmp_path / "lsp_dataset", files("lsp") | {"joints.mat": content})
+    monkeypatch.setattr(scipy.io, "loadmat", lambda *_, **__: pytest.fail("it was unpacked"))
+    with pytest.raises(Failure, match="joints.mat can't be used .*100,000 bytes or more, expected at most 100,000"):
+        archives.find(tmp_path, "lsp")
+
+
+def test_a_compressed_file_reads_as_a_plain_one(tmp_path):
+    for name in ("plain", "packed"):
+        file = io.BytesIO()
+        joints = scipy.io.loadmat(io.BytesIO(table("lsp")))["joints"]
+        scipy.io.savemat(file, {"a": 1, "joints": joints, "b": "text"}, do_compression=name == "packed")
+        unpack(tmp_path / name / "lsp_dataset", files("lsp") | {"joints.mat": file.getvalue()})
+        np.testing.assert_array_equal(archives.find(tmp_path / name, "lsp").joints, JOINTS)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
+@pytest.mark.parametrize("kind, message", [
+    ("fifo", "a device, FIFO or socket, not a file"), ("socket", "a device, FIFO or socket, not a file"),
+    ("device", "a device, FIFO or socket, not a file"), ("folder", "a folder, not a file"),
+    ("dangling", "a link to what is not there: nowhere"), ("circle", "Too many levels of symbolic links"),
+    ("sparse", "bytes or more, expected at most"),
+])
+@pytest.mark.parametrize("member", ["images/im2.jpg", "joints.mat"])
+def test_what_is_no_file_is_told_and_never_waited_for(tmp_path, monkeypatch, member, kind, message):
+    unpack(tmp_path / "lsp_dataset", files("lsp"))
+    path = tmp_path / "lsp_dataset" / member
+    path.unlink()
+    monkeypatch.chdir(path.parent)
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as end:
+            end.bind(path.name)  # a socket's whole path may have 108 letters
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "sparse":
+        with open(path, "wb") as file:
+            file.truncate(archives.LARGEST_FILE + 1)
+    else:
+        path.symlink_to({"device": "/dev/zero", "dangling": "nowhere", "circle": path.name}[kind])
+    if member == "joints.mat":
+        with pytest.raises(Failure, match="holds 0 files named joints.mat" if kind == "folder" else message):
+            archives.find(tmp_path, "lsp")
+        return
+    raw = archives.find(tmp_path, "lsp")
+    with archives.opened(raw.path) as read, pytest.raises(archives.Unreadable, match=message):
+        read(raw.members[2])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
+def test_a_data_set_that_is_no_file_is_told(tmp_path):
+    os.mkfifo(tmp_path / "lsp_dataset.zip")
+    with pytest.raises(Failure, match="lsp_dataset.zip is no file; put the zip or its unpacked folder there"):
+        archives.find(tmp_path, "lsp")
+
+
+def test_a_folder_that_links_back_to_itself_is_read_once(tmp_path):
+    unpack(tmp_path / "lsp_dataset", files("lsp"))
+    for name in ("a", "b"):  # 2 ** 40 paths to one that follows them
+        try:
+            (tmp_path / "lsp_dataset" / "images" / name).symlink_to("..")
+        except OSError:
+            pytest.skip("this system lets no links be made")
+    assert list(archives.find(tmp_path, "lsp").members) == [1, 2, 3]
+
+
+def test_a_file_as_raw_folder_is_a_mistake(tmp_path):
+    pack(tmp_path / "lsp_dataset.zip", files("lsp"))
+    with pytest.raises(UserError, match="lsp_dataset.zip is no folder; name the one that holds") as caught:
+        archives.find(tmp_path / "lsp_dataset.zip", "lsp")
+    assert caught.value.status == 2
 
 
 def test_another_zip_than_the_known_one_is_a_warning(tmp_path, capsys, official):
@@ -245,10 +405,13 @@ def test_what_is_not_the_whole_data_set_never_gets_its_name(tmp_path, server, of
 @pytest.mark.parametrize("address", ["closed port", "no address", "not found"])
 def test_without_network_the_error_says_what_to_fetch_and_where_to_put_it(tmp_path, server, address):
     server.status = 404
-    url = {"closed port": "http://127.0.0.1:9", "no address": "nonsense", "not found": server.address}[address]
+    url = {"closed port": "http://127.0.0.1:9", "no address": "http://[x", "not found": server.address}[address]
     with pytest.raises(UserError) as caught:
         archives.find(tmp_path / "raw", "lsp", url)
     assert f"fetch {url}/lsp_dataset.zip by hand and put it into {tmp_path / 'raw'}" in str(caught.value)
+    assert caught.value.status == (2 if address == "no address" else 1)
     with pytest.raises(UserError, match="leave LSPe out with --no-use-lspe"):
         archives.find(tmp_path / "raw", "lspet", url)
+    with pytest.raises(UserError, match=f"LSP is not in {tmp_path / 'raw'}, and --download-from is 'a\\\\nb'"):
+        archives.find(tmp_path / "raw", "lsp", "a\nb")
     assert not (tmp_path / "raw").exists()

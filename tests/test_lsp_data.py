@@ -1,5 +1,7 @@
 """Step 1 as a user runs it: crops, labels, splits, copies, near duplicates, and what can be wrong with images."""
+import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -12,8 +14,10 @@ import scipy.io
 from PIL import Image
 
 import lsp_data
-from deeppose import near_duplicates, stored_crops
-from deeppose.errors import UserError
+from deeppose import arrays, near_duplicates, stored_crops
+from deeppose.archives import Unreadable
+from deeppose.claims import claimed
+from deeppose.errors import Failure, UserError
 from deeppose.skeletons import LSP
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -203,35 +207,90 @@ def test_a_test_person_s_box_uses_the_joints_only_on_request(blob_dir, tmp_path)
         np.testing.assert_array_equal(before["train_boxes"], after["train_boxes"])
 
 
-@pytest.mark.parametrize("flag, values", [
-    ("crop-size", [64]), ("context", [2]), ("seed", [5]), ("validation-share", [0.5]), ("lsp-train-images", [6]),
-    ("duplicate-distance", [255]), ("extra-copies", [2]), ("copy-shift", [0.3]), ("copy-scale", [0.5, 0.6]),
-    ("copy-flip", [0]), ("test-boxes", ["joints"]), ("least-extent", [1]),
+def sides(made, split="train"):
+    return made[f"{split}_boxes"][:, 2]
+
+
+ORIGINALS = 18  # training persons of the blobs, 4 of them held out; a copy of each of the others follows
+
+
+@pytest.mark.parametrize("flag, values, holds", [
+    ("crop-size", [64], lambda before, after: after["train_images"].shape[1] == 64),
+    ("context", [2], lambda before, after: np.allclose(sides(after), sides(before) * 2 / 1.5)),
+    ("seed", [5], lambda before, after: (before["train_split"] != after["train_split"]).any()),
+    ("validation-share", [0.5], lambda before, after: after["train_split"].sum() == 4 + 5),
+    ("lsp-train-images", [6], lambda before, after: len(after["test_images"]) == 6),
+    ("extra-copies", [2], lambda before, after: len(after["train_images"]) == ORIGINALS + 2 * 14),
+    ("copy-shift", [0.3], lambda before, after: moved(after, before, 0.05, 0.3)),
+    ("copy-scale", [0.5, 0.6], lambda before, after: rescaled(after, 0.5, 0.6) and rescaled(before, 0.85, 1.15)),
+    ("copy-flip", [0], lambda before, after: any(before["dataset"]["train"]["flipped"])
+     and not any(after["dataset"]["train"]["flipped"])),
+    ("least-extent", [1], lambda before, after: np.flatnonzero(sides(before) != sides(after)).tolist() != []
+     and set(np.flatnonzero(sides(before) < sides(after))) <= set(np.flatnonzero(
+         np.isnan(after["train_labels"]).any((1, 2))))),
 ])
-def test_every_knob_changes_something(blob_dir, tmp_path, flag, values):
+def test_every_knob_does_what_it_says(blob_dir, tmp_path, flag, values, holds):
     common = [*BLOBS, "--extra-copies", 1]
     before = prepare(tmp_path / "before", blob_dir, *common)
-    if flag == "duplicate-distance":  # all are near duplicates, of test photographs as well
-        with pytest.raises(UserError, match="no validation person among 18 training persons"):
-            prepare(tmp_path / "after", blob_dir, *common, f"--{flag}", *values)
-        return
     after = prepare(tmp_path / "after", blob_dir, *common, f"--{flag}", *values)
-    assert any(not np.array_equal(before[name[:-4]], after[name[:-4]], equal_nan=True)
-               for name in [*ARRAYS, "train_split.npy"])
+    assert holds(before, after) and not holds(before, before)
+
+
+def copied(made):
+    """The boxes of the copies that are not mirrored, and of what they are copies of."""
+    rows = made["dataset"]["train"]
+    copies = np.flatnonzero(np.array(rows["copy"]) * ~np.array(rows["flipped"]))
+    origins = [rows["image"].index(rows["image"][row]) if rows["source"][row] == "lsp"
+               else 8 + rows["image"][8:].index(rows["image"][row]) for row in copies]
+    return made["train_boxes"][copies], made["train_boxes"][origins]
+
+
+def moved(made, other, least, most):
+    """Whether copies are shifted by at most `most` of their box's side, and one by more than `least`."""
+    boxes, origins = copied(made)
+    shifts = np.abs(boxes[:, :2] + boxes[:, 2:] / 2 - origins[:, :2] - origins[:, 2:] / 2) / origins[:, 2:] * 1.5
+    return shifts.max() <= most + 1e-6 and shifts.max() > least
+
+
+def rescaled(made, least, most):
+    boxes, origins = copied(made)
+    factors = boxes[:, 2] / origins[:, 2]
+    return least - 1e-6 <= factors.min() < factors.max() <= most + 1e-6
 
 
 @pytest.mark.parametrize("flags, message", [
     (["--crop-size", 4], "--crop-size is 4, expected 16 ... 4096"),
     (["--context", 0.5], "--context is 0.5, expected 1 ... 10"),
-    (["--validation-share", 1], "--validation-share is 1.0"),
-    (["--validation-share", 0], "no validation person among 18 training persons; raise --validation-share"),
-    (["--copy-scale", 1.2, 0.8], "--copy-scale is 1.2 0.8"),
-    (["--lsp-train-images", 12], "holds images 1 ... 12; those up to 12 train .* change --lsp-train-images"),
-    (["--crop-size", 4096, "--extra-copies", 1000, "--context", 2], "make room or choose a smaller --crop-size"),
+    (["--validation-share", 1], "--validation-share is 1.0, expected 0 ... 0.9"),
+    (["--copy-scale", 1.2, 0.8], "--copy-scale is 1.2 0.8, expected the smaller number first"),
+    (["--workers", 62], "--workers is 62, expected 0 ... 61"),
 ])
-def test_senseless_settings_are_told(blob_dir, tmp_path, flags, message):
-    with pytest.raises(UserError, match=message):
+def test_settings_beyond_their_range_are_told(blob_dir, tmp_path, capsys, flags, message):
+    with pytest.raises(SystemExit, match="2"):
         prepare(tmp_path, blob_dir, *BLOBS, *flags)
+    assert message in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind, flags, message", [
+    (UserError, ["--validation-share", 0], "no validation person among 18 training persons; raise --validation-share"),
+    (UserError, ["--duplicate-distance", 255], "no validation person among 18 training persons"),  # all are alike
+    (UserError, ["--lsp-train-images", 12], "holds images 1 ... 12; those up to 12 train .* change --lsp-train-images"),
+    (Failure, ["--crop-size", 4096, "--extra-copies", 1000, "--context", 1],
+     r"has [\d.]+ [MGT]B free and the crops need 70\d.\d GB; make room or choose a smaller --crop-size"),
+])
+def test_settings_that_do_not_fit_the_data_are_told(blob_dir, tmp_path, kind, flags, message):
+    with pytest.raises(kind, match=message):
+        prepare(tmp_path, blob_dir, *BLOBS, *flags)
+    assert not files_below(tmp_path)
+
+
+def files_below(folder):
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_a_distance_at_which_all_are_alike_fills_no_memory():
+    with pytest.raises(UserError, match="--duplicate-distance 255 makes near duplicates of more than .* lower it"):
+        near_duplicates.near_pairs(np.random.default_rng(0).integers(0, 256, (1000, 32, 32), dtype=np.uint8), 255)
 
 
 @pytest.fixture
@@ -281,14 +340,15 @@ def test_unreadable_images_are_listed_and_skipped_up_to_a_share(scenes, tmp_path
     (folder / "images" / "im0033.jpg").write_text("no picture")
     (folder / "images" / "im0009.jpg").unlink()
     flags = ["--no-use-lspe", "--lsp-train-images", 30, "--crop-size", 32]
-    with pytest.raises(UserError, match=r"3 images \(7.5%\) can't be read, e.g. lsp number 9: no such image; lsp im00"):
+    with pytest.raises(Failure, match=r"3 images \(7.5%\) can't be used, e.g. lsp number 9: no such image; lsp im00"):
         prepare(tmp_path / "stopped", tmp_path / "raw", *flags)
-    assert not (tmp_path / "stopped").exists()
+    assert not files_below(tmp_path / "stopped")
     capsys.readouterr()
     made = prepare(tmp_path / "made", tmp_path / "raw", *flags, "--largest-unreadable", 0.08)
     assert [fault["image"] for fault in made["dataset"]["unreadable"]] == ["number 9", "im0004.jpg", "im0033.jpg"]
     printed = capsys.readouterr().out
     assert "skipped lsp im0004.jpg: image file is truncated" in printed
+    assert "skipped lsp im0033.jpg: not an image\n" in printed
     assert next(line for line in printed.splitlines() if line.startswith("LSP")).split() == ["LSP", "40", "37", "3"]
     keep = np.delete(np.arange(30), [3, 8])
     np.testing.assert_array_equal(made["train_images"], whole["train_images"][keep])
@@ -337,12 +397,147 @@ def test_an_interrupted_run_leaves_the_older_arrays_whole(blob_dir, tmp_path, mo
     assert {path.name: path.read_bytes() for path in (tmp_path / "data").iterdir()} == before
 
 
-def test_a_run_that_breaks_between_arrays_leaves_no_dataset_json(blob_dir, tmp_path, monkeypatch):
-    prepare(tmp_path, blob_dir, *BLOBS)
-    monkeypatch.setattr(stored_crops, "to_crop_px", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+def kept(folder):
+    return {path.name: path.read_bytes() for path in (folder / "data").iterdir()}
+
+
+@pytest.mark.parametrize("names", range(1, 11))
+def test_a_run_that_breaks_while_the_arrays_get_their_names_leaves_no_dataset_json(raw_dir, tmp_path, monkeypatch,
+                                                                                 names):
+    flags = ["--no-use-lspe", "--lsp-train-images", 30, "--crop-size", 16]
+    prepare(tmp_path, raw_dir, *flags)
+    before, replace, calls = kept(tmp_path), os.replace, []
+
+    def broken(source, target):
+        if ".part" not in Path(target).name:  # which is an array's last name
+            calls.append(None)
+            if len(calls) == names:
+                raise KeyboardInterrupt
+        return replace(source, target)
+    monkeypatch.setattr(os, "replace", broken)
     with pytest.raises(KeyboardInterrupt):
-        prepare(tmp_path, blob_dir, *BLOBS, "--context", 2)
-    assert not (tmp_path / "data" / "dataset.json").exists()
+        prepare(tmp_path, raw_dir, *flags, "--context", 2)
+    assert set(kept(tmp_path)) == set(before) - {"dataset.json"}
+
+
+@pytest.mark.parametrize("fault", ["labels", "digest", "description"])
+def test_a_run_that_breaks_off_earlier_leaves_all_as_it_was(raw_dir, tmp_path, monkeypatch, fault):
+    flags = ["--no-use-lspe", "--lsp-train-images", 30, "--crop-size", 16]
+    prepare(tmp_path, raw_dir, *flags)
+    before = kept(tmp_path)
+    monkeypatch.setattr(*{"labels": (stored_crops, "to_crop_px"), "digest": (arrays, "digest"),
+                          "description": (arrays, "save_json")}[fault], lambda *_: (_ for _ in ()).throw(OSError(28)))
+    with pytest.raises(OSError):
+        prepare(tmp_path, raw_dir, *flags, "--context", 2)
+    assert kept(tmp_path) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sets no limit to a file's size")
+def test_a_full_disk_is_told_before_a_crop_is_cut_and_costs_nothing(raw_dir, tmp_path):
+    flags = ["--no-use-lspe", "--lsp-train-images", "30", "--crop-size", "32"]
+    prepare(tmp_path, raw_dir, *flags)
+    before = kept(tmp_path)
+    code = ("import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (60000, 60000)); import lsp_data; "
+            "from deeppose import stored_crops; stored_crops.cut = None; lsp_data.run(lsp_data.main)")
+    done = subprocess.run([sys.executable, "-c", code, "--raw-dir", raw_dir, "--data-dir", tmp_path / "data",
+                           "--run-dir", tmp_path / "runs", *flags, "--context", "2"],
+                          cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert f"error: {tmp_path / 'data'} can't take crops of 92.2 kB (File too large); make room" in done.stderr
+    assert kept(tmp_path) == before
+
+
+def test_what_the_disk_takes_no_more_of_is_told_where_no_space_can_be_taken_before(raw_dir, tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    monkeypatch.setattr(stored_crops, "_write", lambda task: (_ for _ in ()).throw(OSError(28, "No space left")))
+    with pytest.raises(Failure, match=r"can't take crops of 92.2 kB \(No space left\); make room, or choose a smaller"):
+        prepare(tmp_path, raw_dir, "--no-use-lspe", "--lsp-train-images", 30, "--crop-size", 32)
+
+
+def test_two_runs_do_not_write_into_one_folder(raw_dir, tmp_path):
+    with claimed(tmp_path / "data", "arrays"), pytest.raises(UserError, match="arrays is being written there by"):
+        prepare(tmp_path, raw_dir, "--no-use-lspe", "--lsp-train-images", 30)
+
+
+@pytest.mark.parametrize("count, words", [(0, "0 bytes"), (999, "999 bytes"), (1000, "1.0 kB"), (48_000_000, "48.0 MB"),
+                                          (3_200_000_000, "3.2 GB"), (7e15, "7000.0 TB")])
+def test_sizes_have_sensible_units(count, words):
+    assert stored_crops.in_bytes(count) == words
+
+
+@pytest.mark.parametrize("coordinates, reason", [
+    ((np.inf, 50), r"l_elbow at \(inf, 50\), far outside the image of 90 x 120 pixels"),
+    ((50, -np.inf), r"l_elbow at \(50, -inf\)"), ((1e300, 50), r"l_elbow at \(1e\+300, 50\)"),
+    ((-121, 50), "l_elbow"), ((211, 50), "l_elbow"), ((50, 241), "l_elbow"),
+    ((-120, 50), None), ((209, 50), None), ((50, 239), None), ((np.nan, 50), None),
+])
+def test_an_image_whose_joints_can_not_be_its_own_is_left_out(scenes, tmp_path, coordinates, reason):
+    write_scenes(tmp_path / "raw" / "lsp_dataset", [scenes(number) for number in range(20)])
+    joints = scipy.io.loadmat(tmp_path / "raw/lsp_dataset/joints.mat")["joints"].transpose(2, 1, 0)[..., :2]
+    joints[4, LSP.index("l_elbow")] = coordinates
+    save_joints(tmp_path / "raw" / "lsp_dataset", joints)
+    flags = ["--no-use-lspe", "--lsp-train-images", 15, "--crop-size", 32, "--validation-share", 0.2]
+    if reason:
+        with pytest.raises(Failure, match=rf"1 images \(5.0%\) can't be used, e.g. lsp im0005.jpg: .*{reason}.*anew"):
+            prepare(tmp_path, tmp_path / "raw", *flags)
+    made = prepare(tmp_path, tmp_path / "raw", *flags, "--largest-unreadable", 0.05)
+    assert [fault["image"] for fault in made["dataset"]["unreadable"]] == ["im0005.jpg"] * bool(reason)
+    assert len(made["train_labels"]) == 15 - bool(reason)
+
+
+@pytest.mark.parametrize("side, numbers", [("test", range(16, 21)), ("train on", range(1, 16))])
+def test_a_side_without_any_image_of_use_is_told(scenes, tmp_path, side, numbers):
+    write_scenes(tmp_path / "raw" / "lsp_dataset", [scenes(number) for number in range(20)])
+    for number in numbers:
+        (tmp_path / "raw" / "lsp_dataset" / "images" / f"im{number:04d}.jpg").write_bytes(b"")
+    with pytest.raises(Failure, match=f"no image to {side} can be used, e.g. im00{numbers[0]:02d}.jpg: not an image"):
+        prepare(tmp_path, tmp_path / "raw", "--no-use-lspe", "--lsp-train-images", 15, "--largest-unreadable", 1)
+
+
+def encoded(image, kind):
+    file = io.BytesIO()
+    image.save(file, kind)
+    return file.getvalue()
+
+
+GREY = np.linspace(0, 65535, 30 * 40).reshape(30, 40)
+
+
+@pytest.mark.parametrize("content", [
+    encoded(Image.fromarray(GREY.astype("<u2")), "PNG"), encoded(Image.fromarray(GREY.astype("<u2")), "TIFF"),
+    encoded(Image.frombytes("I;16B", (40, 30), GREY.astype(">u2").tobytes()), "TIFF"),
+    encoded(Image.fromarray(GREY.astype("<i4")), "TIFF"), b"P5 40 30 65535\n" + GREY.astype(">u2").tobytes(),
+], ids=["png", "tiff", "tiff, high byte first", "tiff of 32 bits", "pgm"])
+def test_grey_images_of_16_bits_keep_their_shades(content):
+    image = np.asarray(stored_crops.decode(lambda member: content, ""))
+    np.testing.assert_array_equal(image, np.repeat(GREY[..., None] // 256, 3, axis=2))
+
+
+@pytest.mark.parametrize("content, message", [
+    (encoded(Image.fromarray(GREY.astype("<f4")), "TIFF"), "floating-point numbers; save it with 8 or 16 bits"),
+    (encoded(Image.fromarray((GREY * 2).astype("<i4")), "TIFF"), "grey values of 0 to 131070; save it with 8 or 16"),
+    (encoded(Image.fromarray((GREY - 9).astype("<i4")), "TIFF"), "grey values of -9 to 65526"),
+    (encoded(Image.new("1", (10000, 10000)), "PNG"), "100000000 pixels"),
+    (encoded(Image.new("RGB", (40, 30)), "EPS"), "not an image"),  # which Pillow has another program draw
+    (encoded(Image.new("RGB", (40, 30)), "PNG")[:60], "truncated"), (b"", "not an image"), (b"text", "not an image"),
+    (encoded(Image.new("RGB", (40, 30)), "PNG")[:33] + bytes(300), "."),
+])
+@pytest.mark.filterwarnings("error")
+def test_images_that_can_not_be_used_are_told_in_a_line(content, message):
+    with pytest.raises(Unreadable, match=message) as caught:
+        stored_crops.decode(lambda member: content, "")
+    assert "\n" not in str(caught.value) and "0x" not in str(caught.value)
+
+
+def test_a_canvas_too_large_for_the_memory_is_reduced_to_the_same_crop(scenes, monkeypatch):
+    image, edges = scenes(3).resize((900, 1200)), np.array([-200.3, 100.7, 1300.4])
+    whole = stored_crops.cut(image, edges, 64).astype(int)
+    monkeypatch.setattr(stored_crops, "_LARGEST_CANVAS", 500)
+    reduced = stored_crops.cut(image, edges, 64).astype(int)
+    assert 0 < np.abs(whole - reduced).max() <= 6 and np.abs(whole - reduced).mean() < 0.5
+    monkeypatch.undo()
+    edges = stored_crops.enlarge(stored_crops.image_boxes(np.array([[65000, 2]])), 10)[0]
+    assert stored_crops.cut(Image.new("RGB", (65000, 2)), edges, 16).shape == (16, 16, 3)  # 400 GB as it is
 
 
 def test_blobs_are_found_in_crops_of_any_square():
