@@ -4,8 +4,11 @@ Writes  demo/raw/lsp_dataset/images/im0001.jpg ...  a person each, cropped as LS
         demo/raw/lsp_dataset/joints.mat             joints in image pixels; row 3: 1 = occluded or outside the image
 Next    python lsp_data.py --raw-dir demo/raw --no-use-lspe
 """
+from deeppose.errors import UserError, run  # first, so that Ctrl-C while the others load ends in a line
+
 import colorsys
 import io
+import os
 import shutil
 from pathlib import Path
 
@@ -14,15 +17,15 @@ import scipy.io
 from PIL import Image, ImageDraw, ImageFilter
 from tqdm import tqdm
 
-from deeppose.errors import UserError, run
+from deeppose.claims import claimed
 from deeppose.parallel import worker_map
-from deeppose.settings import parse_settings
+from deeppose.settings import next_command, parse_settings
 from deeppose.skeletons import LSP
 
 RAW_DIR = "demo/raw"  # folder of the raw data; the figures go to its lsp_dataset/, in place of older figures
-FIGURES = 1350        # figures to draw
-SEED = 0              # another seed, other figures; figure k does not depend on how many there are
-WORKERS = 0           # processes that draw; 0 = one for each core
+FIGURES = 1350        # 1 ... 1000000: figures to draw
+SEED = 0              # 0 ... 4294967295: another seed, other figures; figure k does not depend on how many there are
+WORKERS = 0           # 0 ... 61: processes that draw; 0 = one for each core
 
 FIGURES_PER_TASK = 25
 HEADER = b"MATLAB 5.0 MAT-file, figures drawn by demo_data.py"
@@ -61,14 +64,11 @@ RINGS, SIDES = 9, 12
 
 def main(argv=None):
     settings = parse_settings(globals(), argv)
-    if settings.figures < 1:
-        raise UserError(f"--figures {settings.figures}: at least one is needed")
-    if settings.workers < 0 or settings.seed < 0:
-        raise UserError("--workers and --seed can't be negative")
     folder = Path(settings.raw_dir) / "lsp_dataset"
-    write_figures(folder, settings.figures, settings.seed, settings.workers)
-    print(f"written: {folder}, {settings.figures} figures\n"
-          f"next: python lsp_data.py --raw-dir {settings.raw_dir} --no-use-lspe")
+    with claimed(settings.raw_dir, "figures"):
+        write_figures(folder, settings.figures, settings.seed, settings.workers)
+    print(f"written: {folder}, {settings.figures} figures")
+    print(next_command({"RAW_DIR": "data/raw"}, settings, "lsp_data.py --no-use-lspe", ("raw_dir",)))  # its own default
 
 
 def write_figures(folder, count, seed, workers=0):
@@ -81,10 +81,11 @@ def write_figures(folder, count, seed, workers=0):
     """
     folder = Path(folder)
     if folder.exists() and not _drawn_here(folder):
-        raise UserError(f"{folder.resolve()} holds files that demo_data.py did not draw; "
+        raise UserError(f"{os.path.realpath(folder)} holds files that demo_data.py did not draw; "
                         f"name another folder with --raw-dir")
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
+    part, older = folder.with_name(folder.name + ".part"), folder.with_name(folder.name + ".older.part")
+    for left in (part, older):  # by a run that was killed
+        shutil.rmtree(left, ignore_errors=True)
     (part / "images").mkdir(parents=True)
     starts = range(0, count, FIGURES_PER_TASK)
     tasks = [(part / "images", seed, range(start + 1, min(start + FIGURES_PER_TASK, count) + 1)) for start in starts]
@@ -98,16 +99,16 @@ def write_figures(folder, count, seed, workers=0):
     # the header's free text: SciPy's has the time of day, which would make each run's file another
     (part / "joints.mat").write_bytes(HEADER.ljust(116) + file.getvalue()[116:])
     if folder.exists():
-        shutil.rmtree(folder)
+        folder.rename(older)
     part.rename(folder)
+    shutil.rmtree(older, ignore_errors=True)
 
 
 def _drawn_here(folder):
-    try:
+    if (folder / "joints.mat").is_file():  # opening a FIFO would wait for ever
         with open(folder / "joints.mat", "rb") as file:
             return file.read(len(HEADER)) == HEADER
-    except OSError:
-        return not any(folder.iterdir())
+    return folder.is_dir() and not any(folder.iterdir())
 
 
 def _write_images(task):

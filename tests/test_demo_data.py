@@ -1,4 +1,7 @@
 """Drawn figures: the same for the same seed and number, in LSP's layout, people with a left and a right."""
+import shlex
+from pathlib import Path
+
 import numpy as np
 import pytest
 import scipy.io
@@ -50,11 +53,35 @@ def test_photographs_are_not_drawn_over(tmp_path, present):
     assert kept.read_bytes() == b"MATLAB 5.0 MAT-file, Platform: PCWIN"
 
 
-@pytest.mark.parametrize("flags, message", [(["--figures", "0"], "at least one"), (["--seed", "-1"], "negative")])
-def test_bad_settings(tmp_path, flags, message):
-    with pytest.raises(UserError, match=message):
-        demo_data.main(["--raw-dir", str(tmp_path / "new"), *flags])
-    assert not (tmp_path / "new").exists()
+@pytest.mark.parametrize("flag, value", [("figures", 0), ("seed", -1), ("workers", 62)])
+def test_bad_settings(tmp_path, capsys, flag, value):
+    with pytest.raises(SystemExit, match="2"):
+        demo_data.main(["--raw-dir", str(tmp_path / "new"), f"--{flag}", str(value)])
+    assert f"--{flag} is {value}, expected" in capsys.readouterr().err and not (tmp_path / "new").exists()
+
+
+def test_the_next_step_is_named_with_its_folder(tmp_path, capsys):
+    demo_data.main(["--raw-dir", str(tmp_path / "with space"), "--figures", "1", "--workers", "1"])
+    command = capsys.readouterr().out.splitlines()[-1].removeprefix("next: ")
+    assert shlex.split(command)[1:] == ["lsp_data.py", "--no-use-lspe", "--raw-dir", str(tmp_path / "with space")]
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_a_run_that_is_killed_while_it_replaces_older_figures_hinders_no_other(tmp_path, monkeypatch, step):
+    folder, rename, calls = tmp_path / "drawn", Path.rename, []
+    demo_data.write_figures(folder, 2, seed=0, workers=1)
+
+    def killed(*arguments):
+        calls.append(None)
+        if len(calls) == step:
+            raise KeyboardInterrupt
+        return rename(*arguments)
+    monkeypatch.setattr(Path, "rename", killed)
+    with pytest.raises(KeyboardInterrupt):
+        demo_data.write_figures(folder, 1, seed=0, workers=1)
+    assert not folder.exists() or len(list(folder.rglob("*.jpg"))) == 2
+    demo_data.write_figures(folder, 1, seed=0, workers=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["drawn"] and len(list(folder.rglob("*.jpg"))) == 1
 
 
 def test_joints_lie_on_the_image_with_a_few_cut_off_or_occluded(figures, joints):
