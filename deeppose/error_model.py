@@ -24,9 +24,9 @@ FIELDS = {
     "flip_test": Array("bool", (), GENERATE, "whether the predictions averaged the mirrored window's"),
     "fingerprint": Array("str", (), GENERATE, "of the networks that made the predictions"),
     "labels": Array("str", (), GENERATE, "of the persons that they were made on, `Persons.labels`"),
-    "split_differs": Array("bool", (), GENERATE, "whether the networks were trained on another split than theirs"),
     "poses": Array("str", (), GENERATE, "digest of the predictions, train_output.npy"),
-    "deltas": Array("str", (), GENERATE, "digest of the draws, deltas.npy"),
+    "deltas": Array("str", (), GENERATE, "digest of the draws, deltas.npy; empty until they are drawn"),
+    "split_differs": Array("bool", (), GENERATE, "whether the networks were trained on another split than theirs"),
 }
 
 
@@ -43,9 +43,9 @@ class ErrorModel:
     flip_test: bool
     fingerprint: str
     labels: str
+    poses: str
+    deltas: str
     split_differs: bool = False
-    poses: str = ""
-    deltas: str = ""
     path: Path | None = None
 
     def save(self, path):
