@@ -1,4 +1,5 @@
 """What stage 1's networks stand on: torchvision's ResNets and EfficientNet-Lite0, and their initial weights."""
+import os
 import pickle
 from http.client import HTTPException
 from pathlib import Path
@@ -8,9 +9,9 @@ import torchvision
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from deeppose.checkpoints import weights_fault
+from deeppose.checkpoints import read_tensors, weights_fault
 from deeppose.errors import Failure, UserError, reason
-from deeppose.restoring import misfit, restored
+from deeppose.restoring import form, misfit, restored
 from efficientnet_lite import EfficientNetLite0, imagenet_file, load_weights
 
 LITE = "efficientnet_lite0"
@@ -109,11 +110,11 @@ def load_initial_weights(model, source):
     if source == "imagenet" and name != LITE:
         state = _torchvisions_weights(name)
     else:
-        source = imagenet_file() if source == "imagenet" else Path(source)
+        source = os.path.realpath(imagenet_file() if source == "imagenet" else source)
         state = _read_weights(source, name)
     if {"weights", "split"} <= state.keys():
         if fault := misfit(model, state["weights"]):
-            raise UserError(f"{source.resolve()} can't begin this network: {fault}; set what it was trained with, or "
+            raise UserError(f"{source} can't begin this network: {fault}; set what it was trained with, or "
                             "name other --weights")
         model.load_state_dict(state["weights"])
         return state["split"]
@@ -124,11 +125,11 @@ def load_initial_weights(model, source):
         return None
     own = model.backbone.state_dict()
     wanted = {key for key in own if not key.startswith("fc.")}
-    given = {key: value for key, value in state.items() if key in wanted and value.shape == own[key].shape}
+    given = {key: value for key, value in state.items() if key in wanted and form(value) == form(own[key])}
     # older files lack BatchNorm's num_batches_tracked, which evaluation does not use
     if missing := {key for key in wanted - given.keys() if not key.endswith("num_batches_tracked")}:
         raise UserError(f"{source} does not fit {name}: {len(missing)} of {len(wanted)} tensors missing or of another "
-                        f"shape, among them {min(missing)}; {_expected(name)}")
+                        f"form, among them {min(missing)}; {_expected(name)}")
     model.backbone.load_state_dict(given, strict=False)
     return None
 
@@ -149,23 +150,22 @@ def _torchvisions_weights(name):
 
 def _read_weights(path, backbone):
     """The dictionary in a file of weights; nothing in the file is executed."""
-    where = path.resolve()
-    if not path.exists():
-        raise UserError(f"weights file {where} not found; --weights takes a file, 'imagenet' or 'none'")
-    if not path.is_file():
-        raise UserError(f"{where} is no file; --weights takes a file, 'imagenet' or 'none'")
+    if not os.path.exists(path):
+        raise UserError(f"weights file {path} not found; --weights takes a file, 'imagenet' or 'none'")
+    if not os.path.isfile(path):
+        raise UserError(f"{path} is no file; --weights takes a file, 'imagenet' or 'none'")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = read_tensors(path)
     except OSError as error:
         raise Failure(f"weights can't be read: {reason(error)}; --weights takes a file, 'imagenet' or 'none'") from None
     except pickle.UnpicklingError:  # torch's own words go on to advise how to open it nevertheless
-        raise Failure(f"{where} is not a file of weights: it is broken, or holds more than tensors, numbers and "
+        raise Failure(f"{path} is not a file of weights: it is broken, or holds more than tensors, numbers and "
                       f"strings; {_expected(backbone)}") from None
     except Exception:  # torch raises many kinds for what is no weights file
-        raise Failure(f"{where} is not a file of weights: it is empty, broken or something else; "
+        raise Failure(f"{path} is not a file of weights: it is empty, broken or something else; "
                       f"{_expected(backbone)}") from None
     if not isinstance(state, dict):
-        raise Failure(f"{where} is not a file of weights: it holds a {type(state).__name__}; {_expected(backbone)}")
+        raise Failure(f"{path} is not a file of weights: it holds a {type(state).__name__}; {_expected(backbone)}")
     return state
 
 

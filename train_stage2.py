@@ -187,10 +187,12 @@ def course_of(name, data, settings, baseline):
 def print_skipped(name, finished, data, settings, path):
     changed = changed_settings(finished["settings"], plain_settings(settings), ignore=PLACES)
     stale = finished["refines"] != data.errors.fingerprint
-    print(f"{name}: finished already, skipped ({path})"
-          + (f"; note: trained with other settings: {changed}" if changed else "")
-          + ("; warning: trained on other stage-1 output than data/ holds now" if stale else "")
-          + ("; --restart trains it anew" if changed or stale else ""))
+    print(f"{name}: finished already, skipped ({path})")
+    if changed:
+        print(f"note: {name} was trained with other settings: {changed}; --restart trains it anew")
+    if stale:
+        print(f"warning: {name} was trained on other output of stage {settings.stage - 1} than that in "
+              f"{settings.data_dir}; --restart trains it anew")
 
 
 def chosen_joints(settings, skeleton):

@@ -69,6 +69,9 @@ def load_stage1(checkpoint_dir, persons, device):
     path = Path(checkpoint_dir, "stage1.pt")
     checkpoint = load_checkpoint(path, "python train_stage1.py", STAGE1)
     _stop_if_foreign(checkpoint, persons, path)
+    if not 16 <= checkpoint["input_size"] <= 4096:
+        raise Failure(f"{path.resolve()} is broken: its input_size is {checkpoint['input_size']}; run again: python "
+                      "train_stage1.py")
     kind = checkpoint.get("kind", "regression")
     if kind not in NETWORKS:
         raise Failure(f"{path.resolve()} holds a network {kind!r}; there are: {', '.join(NETWORKS)}")
@@ -78,6 +81,9 @@ def load_stage1(checkpoint_dir, persons, device):
     if other_split:
         print(f"warning: {path} was trained on another split of the data: test persons here may be among those that it "
               "was trained on and its scores too good")
+    elif persons.split != checkpoint["split"]:
+        print(f"note: {path} was trained on another split of the same data: other persons were held out, the test "
+              "persons are the same")
     return Stage1(model, checkpoint["input_size"], checkpoint["split"], other_split, _fingerprint("", checkpoint))
 
 
@@ -101,6 +107,10 @@ def load_cascade_checkpoint(path, stage):
     if (inside, of) != (name, stage):
         raise UserError(f"{path.resolve()} holds the stage-{of} network of {inside}; put the file right, or remove it "
                         f"and run: {again} --joints {name}")
+    for fact in ("sigma", "smallest_diameter", "usual_side"):
+        value = checkpoint.get(fact, 1.0)
+        if not (isinstance(value, (int, float)) and 0 < value < 1e6):
+            raise Failure(f"{path.resolve()} is broken: its {fact} is {value}; remove it and run: {again}")
     return checkpoint
 
 

@@ -64,15 +64,20 @@ BROKEN = (ValueError, EOFError, KeyError, RuntimeError, struct.error, zlib.error
 
 @contextlib.contextmanager
 def whole(path):
-    """Give a temporary path beside `path`; rename it to `path` when the block ends well, else remove it."""
+    """Give a temporary path beside `path`; rename it to `path` when the block ends well, else remove it. Raises Failure
+    where the system refuses to write."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_path(path)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        raise Failure(f"{os.path.abspath(path)} can't be written ({error.strerror or error}); make room there, or name "
+                      "another folder") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a path that can't be written can't be looked at either
+            temporary.unlink(missing_ok=True)
 
 
 def digest(array):

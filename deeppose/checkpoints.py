@@ -1,6 +1,7 @@
 """Checkpoints: plain dictionaries of tensors, numbers and strings; written whole, read with nothing executed."""
 import io
 import pickle
+import warnings
 from pathlib import Path
 
 import torch
@@ -31,7 +32,7 @@ def load_checkpoint(path, made_by, kinds=None, device="cpu"):
     if path.exists() and not path.is_file():
         raise UserError(f"{where} is no file; remove it and run: {made_by}")
     try:
-        checkpoint = torch.load(path, map_location=device, weights_only=True)
+        checkpoint = read_tensors(path, device)
     except FileNotFoundError:
         raise UserError(f"{where} not found; run: {made_by}") from None
     except pickle.UnpicklingError:  # torch's own words go on to advise how to open it nevertheless
@@ -43,6 +44,13 @@ def load_checkpoint(path, made_by, kinds=None, device="cpu"):
     if fault := _fault(checkpoint, kinds or {}):
         raise Failure(f"{where} {fault}; run again: {made_by}")
     return checkpoint
+
+
+def read_tensors(path, device="cpu"):
+    """What torch reads from a file without executing anything in it, and without words of its own."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.load(path, map_location=device, weights_only=True)
 
 
 def _fault(checkpoint, kinds):
@@ -64,7 +72,7 @@ def weights_fault(weights):
     for name, value in weights.items():
         if not isinstance(value, torch.Tensor):
             return f"is broken: its weights' {name!r} is a {type(value).__name__}"
-        if not value.isfinite().all():
+        if value.is_complex() or not value.isfinite().all():
             return f"holds weights that are not finite numbers ({name})"
     return None
 

@@ -29,26 +29,21 @@ def claimed(folder, name):
     """
     folder = Path(folder)
     path = folder / f".{name.replace(' ', '')}.lock"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = _locked(path, name)
-        remove_dead_parts(folder)
-        file.seek(0)
-        file.truncate()
-        file.write(f"{Path(sys.argv[0]).name}, process {os.getpid()} on {_host()}")
-        file.flush()
-    except OSError as error:
-        mistake = isinstance(error, (FileExistsError, NotADirectoryError))  # a file is where the folder should be
-        raise (UserError if mistake else Failure)(
-            f"{folder.resolve()} can't be written to ({error.strerror}); name another folder, or make room for it"
-        ) from None
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = _locked(path, name)
+            stack.callback(_release, file, path)
+            remove_dead_parts(folder)
+            file.truncate(0)
+            file.write(f"{Path(sys.argv[0]).name}, process {os.getpid()} on {_host()}")
+            file.flush()
+        except OSError as error:
+            mistake = isinstance(error, (FileExistsError, NotADirectoryError))  # a file is where the folder should be
+            raise (UserError if mistake else Failure)(
+                f"{os.path.abspath(folder)} can't be written to ({error.strerror}); name another folder, or make room "
+                "for it") from None
         yield
-    finally:
-        if sys.platform == "win32":  # which does not remove what is open
-            file.close()
-        path.unlink(missing_ok=True)
-        file.close()
 
 
 def temporary_path(path):
@@ -73,14 +68,23 @@ def _locked(path, name):
         except BlockingIOError:
             holder = _holder(file)
             file.close()
-            raise UserError(f"{path.parent.resolve()}: {name} is being written there by another run{holder}; wait for "
-                            "it, or give this one another folder") from None
+            raise UserError(f"{os.path.abspath(path.parent)}: {name} is being written there by another run{holder}; wait "
+                            "for it, or give this one another folder") from None
         except OSError as error:  # a network's disk without locks
             print(f"note: {path.parent} can't be locked ({error.strerror}): see that no other run writes there")
         # whoever held it may have removed the file between our opening and our locking it
         if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
             return file
         file.close()
+
+
+def _release(file, path):
+    if sys.platform != "win32":  # which does not remove what is open
+        path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # of what a full disk did not take
+        file.close()
+    if sys.platform == "win32":
+        path.unlink(missing_ok=True)
 
 
 def _lock(file):

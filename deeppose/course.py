@@ -9,6 +9,7 @@ import torch
 from .checkpoints import changed_settings, load_checkpoint, save_checkpoint
 from .drawing import training_curves
 from .errors import Failure, UserError
+from .restoring import misfit
 from .training import print_row, write_rows
 
 STATE = {"begun": str, "replaces": str, "history": list, "best_epoch": int, "weights": dict, "model": dict,
@@ -101,7 +102,10 @@ class Course:
         """
         self.network, self.optimiser, self.average, self.writes = network, optimiser, average, writes
         if state:
-            restore(state, network, optimiser, average)
+            try:
+                restore(state, network, optimiser, average)
+            except ValueError as error:
+                raise Failure(f"{self.last.resolve()} is broken: {error}; run: {self.again}") from None
             self.begun, self.history, self.finished = state["begun"], state["history"], state["finished"]
             self.best_epoch, self.weights, self.replaces = state["best_epoch"], state["weights"], state["replaces"]
         else:
@@ -190,10 +194,18 @@ def restore(state, network, optimiser, average):
 
     The optimiser keeps the options that it was made with, and its tensors take the weights' memory layout: fused steps
     walk through memory, where another layout would mean other weights.
+
+    Raises ValueError, in words, where the state is not one of these
     """
+    for of, weights in (("model", state["model"]), ("average", average and state["average"]["module"])):
+        if weights is not None and (fault := misfit(network, weights)):
+            raise ValueError(f"of its {of}, {fault}")
     options = [{name: value for name, value in group.items() if name != "params"} for group in optimiser.param_groups]
     network.load_state_dict(state["model"])
-    optimiser.load_state_dict(state["optimiser"])
+    try:
+        optimiser.load_state_dict(state["optimiser"])
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:  # whatever torch meets first
+        raise ValueError(f"its optimiser can't be gone on with ({type(error).__name__}: {error})") from None
     for group, own in zip(optimiser.param_groups, options, strict=True):
         group.update(own)
     for parameter, gathered in optimiser.state.items():

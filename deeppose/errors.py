@@ -43,8 +43,10 @@ def run(main):
         sys.stdout = None
         sys.exit(Failure.status)
     except OSError as error:
-        end(f"error: {reason(error)}", Failure.status)
+        end(f"error: {reason(error)}; see that it is there and may be used, or name another place", Failure.status)
     except (MemoryError, RuntimeError) as error:
+        if "Symlink loop" in str(error):  # as pathlib says it, on Python before 3.13
+            end(f"error: {error}; remove the link, or name another place", Failure.status)
         if not isinstance(error, MemoryError) and not FULL.search(str(error)):
             raise
         end("error: out of memory; use a smaller --batch-size or --input-size, or end other programs", Failure.status)

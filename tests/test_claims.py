@@ -64,3 +64,15 @@ def test_a_folder_that_can_not_be_one_is_the_users_mistake_and_a_refusal_the_mac
     if os.path.isdir("/proc/self"):
         with pytest.raises(Failure, match="can't be written to"), claimed("/proc/self/none", "x"):
             pass
+
+
+def test_a_claim_that_can_not_be_written_leaves_nothing(tmp_path):
+    program = ("import resource, sys\nfrom deeppose.claims import claimed\n"
+               "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
+               "from deeppose.errors import run\n"
+               "run(lambda: claimed(sys.argv[1], 'x').__enter__())")
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], cwd=PROJECT, capture_output=True, text=True)
+    if "No module named 'resource'" in done.stderr:
+        pytest.skip("no such limits here")
+    assert done.returncode == 1 and "can't be written to (File too large)" in done.stderr
+    assert done.stderr.count("\n") == 1 and not list(tmp_path.iterdir())

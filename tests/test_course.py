@@ -138,7 +138,7 @@ def test_a_full_disk_shows_itself_before_the_first_epoch(tmp_path, monkeypatch):
 
     it = course(tmp_path)
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(Failure, match=r"stage1_last.pt can't be written \(No space left on device\); make room there"):
         begin(it)
     assert not list(tmp_path.iterdir())
 
@@ -180,6 +180,27 @@ def test_resuming_in_another_memory_layout_steps_as_before(optimiser, before, af
                if torch.is_tensor(value) and value.shape == second[0].weight.shape)
     assert torch.allclose(step(*second), step(*first), atol=1e-6)
     assert torch.allclose(second[2].module.weight, first[2].module.weight, atol=1e-6)
+
+
+@pytest.mark.parametrize("key, name, value, message", [
+    ("model", "weight", None, "of its model, its weights are of another network"),
+    ("model", "weight", torch.zeros(2, 2), "of its model, its weights are of another network"),
+    ("model", "weight", torch.full((1, 1), torch.nan), "of its model, it holds weights that are not finite"),
+    ("model", "weight", "text", "of its model, it is broken: its weights' 'weight' is a str"),
+    ("optimiser", "state", 3, "its optimiser can't be gone on with"),
+    ("optimiser", "param_groups", [], "its optimiser can't be gone on with"),
+])
+def test_a_broken_state_is_told_with_its_file(tmp_path, key, name, value, message):
+    go(course(tmp_path), [1.0])
+    state = load_checkpoint(tmp_path / "stage1_last.pt", "")
+    if value is None:
+        del state[key][name]
+    else:
+        state[key][name] = value
+    save_checkpoint(tmp_path / "stage1_last.pt", state)
+    again = course(tmp_path)
+    with pytest.raises(Failure, match=f"stage1_last.pt is broken: .*({message})"):
+        begin(again, again.left())
 
 
 def test_options_of_the_optimiser_are_those_of_this_run():

@@ -17,16 +17,18 @@ def raising(error):
     return main
 
 
+PLACE = "; see that it is there and may be used, or name another place"
 OUT_OF_MEMORY = "error: out of memory; use a smaller --batch-size or --input-size, or end other programs"
 
 
 @pytest.mark.parametrize("error, status, line", [
     (UserError("a is missing; run: b"), 2, "error: a is missing; run: b"),
     (Failure("a is broken"), 1, "error: a is broken"),
-    (FileNotFoundError(2, "No such file or directory", "x/y"), 1, "error: No such file or directory: x/y"),
-    (OSError(28, "No space left on device"), 1, "error: No space left on device"),
-    (OSError("5 requested and 2 written"), 1, "error: 5 requested and 2 written"),
-    (OSError(18, "Invalid cross-device link", "a", None, "b"), 1, "error: Invalid cross-device link: a and b"),
+    (FileNotFoundError(2, "No such file or directory", "x/y"), 1, "error: No such file or directory: x/y" + PLACE),
+    (OSError(28, "No space left on device"), 1, "error: No space left on device" + PLACE),
+    (OSError("5 requested and 2 written"), 1, "error: 5 requested and 2 written" + PLACE),
+    (OSError(18, "Invalid cross-device link", "a", None, "b"), 1, "error: Invalid cross-device link: a and b" + PLACE),
+    (RuntimeError("Symlink loop from 'a'"), 1, "error: Symlink loop from 'a'; remove the link, or name another place"),
     (MemoryError(), 1, OUT_OF_MEMORY), (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you "
                                                      "tried"), 1, OUT_OF_MEMORY),
     (KeyboardInterrupt(), 130, "interrupted"),
