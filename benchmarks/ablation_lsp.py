@@ -188,7 +188,8 @@ def publish(work, persons, settings):
     seconds = 60 * sum(row.get("minutes", 0) for row in table.values() if isinstance(row, dict))
     scales[settings.scale] = {"recipe": " ".join(as_flags(RECIPE)),
                               "proxy": " ".join(as_flags(PROXIES[settings.scale])), "persons": int(held.sum()),
-                              "persons_lsp": int(lsp.sum()), "rows": table, **provenance(settings, seconds)}
+                              "persons_lsp": int(lsp.sum()), "rows": table,
+                              **provenance(settings, seconds, persons.device)}
     arrays.save_json(path, {"what": "stage 1 on the validation persons of LSP + LSPe, percent; gains over the first "
                             "row with 95% intervals of a paired bootstrap", "scales": scales})
     for label, row in table.items():

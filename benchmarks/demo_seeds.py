@@ -13,6 +13,7 @@ sys.path.insert(0, str(ROOT))
 
 import demo  # noqa: E402
 from deeppose import arrays  # noqa: E402
+from deeppose.devices import choose_device  # noqa: E402
 from deeppose.errors import run  # noqa: E402
 from deeppose.reports import provenance  # noqa: E402
 from deeppose.settings import parse_settings  # noqa: E402
@@ -51,7 +52,7 @@ def main(argv=None):
     gains = {kind: [seed["gain_8_limbs"]["gain"] for seed in seeds.values()] for kind, seeds in runs.items()}
     content = {"what": "make demo on several seeds; scores on its test figures, percent", "runs": runs,
                "gain_8_limbs": {kind: {"mean": np.mean(g), "least": min(g)} for kind, g in gains.items()},
-               **provenance(settings, seconds)}
+               **provenance(settings, seconds, choose_device(settings.device))}
     arrays.save_json(Path(settings.result_dir, "demo.json"), content)
     for kind, values in gains.items():
         print(f"{kind}: stage 2 gains {', '.join(f'{v:+.2f}' for v in values)} points of 8-limb strict PCP, "

@@ -90,7 +90,7 @@ def measure(name, settings, prepare, stage1, stage2, stages=2, flip_test=False):
                    for step, rows in logs.items()},
                "peak_memory_of_process_mib": {step: max(row["memory_mib"] for row in rows)
                                               for step, rows in logs.items()},
-               **provenance(settings, sum(seconds.values()))}
+               **provenance(settings, sum(seconds.values()), choose_device(settings.device))}
     path = Path(settings.result_dir, f"{name}.json")
     arrays.save_json(path, content)
     print(f"written: {path}")
