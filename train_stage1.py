@@ -60,6 +60,7 @@ HEATMAP_WEIGHT = 0.1             # 0 ... 1000: integral: weight of the heatmaps'
 LOSS = "mse"                     # mse | smooth_l1 | rle: what training minimises; rle: residual log-likelihood
 
 EPOCHS = 100                     # 1 ... 100000: passes over the training persons
+OVERSAMPLE: tuple[str, ...] = ()  # data sets whose persons come several times a pass, e.g. lsp=4
 BATCH_SIZE = 64                  # 2 ... 65536: persons a step
 OPTIMISER = "adagrad"            # adagrad | adam | adamw | sgd
 LEARNING_RATE = 5e-4             # 1e-12 ... 1e6: step size
@@ -178,9 +179,12 @@ def train(settings, group):
 
 
 def rows_of(persons, settings, group):
-    """Rows of the training and of the validation persons, on the device. Raises UserError where they are too few."""
-    rows = {name: torch.tensor(np.flatnonzero(persons.held_out == held), device=persons.device)
-            for name, held in (("train", False), ("validation", True))}
+    """Rows of the training persons, as often as a pass sees them, and of the validation persons, on the device. Raises
+    UserError where they are too few."""
+    times = times_of(persons.sources, settings.oversample)
+    rows = {"train": np.repeat(np.arange(len(times)), np.where(persons.held_out, 0, times)),
+            "validation": np.flatnonzero(persons.held_out)}
+    rows = {name: torch.tensor(chosen, device=persons.device) for name, chosen in rows.items()}
     for name, chosen in rows.items():
         if len(chosen) < 2 * group.size:
             raise UserError(f"{settings.data_dir} holds {len(chosen)} {name} persons; prepare more: python lsp_data.py")
@@ -188,6 +192,18 @@ def rows_of(persons, settings, group):
         raise UserError(f"--batch-size {settings.batch_size} gives a process too few of {len(rows['train'])} persons a "
                         "step for BatchNorm; take another")
     return rows
+
+
+def times_of(sources, oversample):
+    """How often each person comes a pass, (N,) int. Raises UserError where `oversample` is no list of NAME=TIMES."""
+    times = np.ones(len(sources), int)
+    for text in oversample:
+        name, _, number = text.partition("=")
+        if name not in sources or not number.isdecimal() or not 1 <= int(number) <= 1000:
+            raise UserError(f"--oversample {text}: expected one of {', '.join(sorted(set(sources)))} and how often, "
+                            f"e.g. {sources[0]}=4")
+        times[sources == name] = int(number)
+    return times
 
 
 def course_of(persons, rows, settings):

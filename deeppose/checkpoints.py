@@ -9,7 +9,7 @@ import torch
 from .arrays import whole
 from .errors import Failure, UserError
 
-OLDER = {"frozen_stages": 0, "missed": True}  # settings that older checkpoints do not say of themselves
+OLDER = {"frozen_stages": 0, "missed": True, "oversample": []}  # settings that older checkpoints do not tell
 
 
 def save_checkpoint(path, content):

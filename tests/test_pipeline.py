@@ -307,6 +307,22 @@ def test_half_bodies_are_seen_larger_and_cut_out_is_a_grey_rectangle(trained):
         assert not inside.any() and 2 < len(rows) < 28 and 2 < len(columns) < 28  # 0.1 to 0.4 of 64, less at an edge
 
 
+def test_a_data_set_can_come_several_times_a_pass():
+    sources = np.array(["lspet", "lsp", "lsp"])
+    assert train_stage1.times_of(sources, ()).tolist() == [1, 1, 1]
+    assert train_stage1.times_of(sources, ("lsp=4",)).tolist() == [1, 4, 4]
+    assert train_stage1.times_of(sources, ("lsp=4", "lspet=2")).tolist() == [2, 4, 4]
+    for wrong in ("lsp", "lsp=0", "lsp=x", "mpii=2", "lsp=-1", "=3"):
+        with pytest.raises(UserError, match="--oversample .*: expected one of lsp, lspet and how often"):
+            train_stage1.times_of(sources, (wrong,))
+
+
+def test_persons_who_come_several_times_are_seen_so_often(trained, tmp_path, capsys):
+    shutil.copytree(trained / "data", tmp_path / "data")
+    step(train_stage1, tmp_path, *STAGE1, "--epochs", "1", "--oversample", "lsp=3")
+    assert "72 training and 6 validation persons" in capsys.readouterr().out  # 24 of them, three times
+
+
 def test_training_can_begin_with_a_trained_stage_1(trained, tmp_path, capsys):
     shutil.copytree(trained / "data", tmp_path / "data")
     begin = ["--weights", str(trained / "checkpoints/stage1.pt"), "--epochs", "1", "--learning-rate", "1e-9"]
