@@ -75,6 +75,8 @@ def prepared(raw_dir, tmp_path_factory):
     labels, held_out = (arrays.load(folder / f"data/train_{name}.npy") for name in ("labels", "split"))
     labels[(np.random.default_rng(0).random(labels.shape[:2]) < 0.3) & (held_out == 0)[:, None]] = np.nan
     arrays.save(folder / "data/train_labels.npy", labels)
+    dataset = arrays.load_json(folder / "data/dataset.json", "")
+    arrays.save_json(folder / "data/dataset.json", dataset | {"digests": arrays.digests(folder / "data")})
     return folder
 
 
