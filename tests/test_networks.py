@@ -2,8 +2,10 @@
 import copy
 import math
 import os
+import pickle
 import re
 import shutil
+import warnings
 import zipfile
 from urllib.error import URLError
 
@@ -196,6 +198,10 @@ def no_weights(folder, kind):
         path.mkdir()
     elif kind == "fifo":
         os.mkfifo(path)
+    elif kind == "loop":
+        path.symlink_to(path)
+    elif kind == "pickle":
+        path.write_bytes(pickle.dumps([1.0], 4))
     elif kind in ("text", "empty"):
         path.write_text("no weights\n" if kind == "text" else "")
     elif kind == "zip":
@@ -204,6 +210,8 @@ def no_weights(folder, kind):
     else:
         torch.save({"tensor": torch.zeros(3), "list": [torch.zeros(3)], "code": Runs(folder / "ran"),
                     "numbers": {"conv1.weight": 3}, "unnamed": {1: torch.zeros(3)}, "foreign": {"a": torch.zeros(3)},
+                    "complex": {name: value * 1j for name, value in state.items()},
+                    "whole numbers": {name: value.long() for name, value in state.items()},
                     "nan": state | {"conv1.weight": state["conv1.weight"] * torch.nan}, "truncated": state}[kind], path)
         if kind == "truncated":
             os.truncate(path, path.stat().st_size // 2)
@@ -213,19 +221,23 @@ def no_weights(folder, kind):
 @pytest.mark.parametrize("backbone", ["resnet18", "efficientnet_lite0"])
 @pytest.mark.parametrize("kind, error, said", [
     ("absent", UserError, "not found"), ("directory", UserError, "is no file"), ("fifo", UserError, "is no file"),
+    ("loop", UserError, "not found"), ("pickle", Failure, "is not a file of weights"),
+    ("complex", Failure, "not finite"), ("whole numbers", UserError, "does not (fit|hold)"),
     ("text", Failure, "is not a file of weights"), ("empty", Failure, "is not a file of weights: it is empty"),
     ("zip", Failure, "is not a file of weights"), ("tensor", Failure, "it holds a Tensor"),
     ("list", Failure, "it holds a list"), ("code", Failure, "holds more than tensors, numbers and strings"),
     ("numbers", Failure, "'conv1.weight' is a int"), ("unnamed", UserError, "does not (fit resnet18|hold weights)"),
     ("foreign", UserError, "does not (fit resnet18|hold weights of efficientnet_lite0)"),
-    ("nan", Failure, "not finite numbers .conv1.weight"), ("truncated", Failure, "is not a file of weights")])
+    ("nan", Failure, "not finite .*.conv1.weight"), ("truncated", Failure, "is not a file of weights")])
 def test_what_is_no_file_of_weights_is_told_in_a_line_and_run_by_nobody(tmp_path, kind, error, said, backbone):
     if kind == "fifo" and not hasattr(os, "mkfifo"):
         pytest.skip("a system without FIFOs")
     path = tmp_path / "absent.pth" if kind == "absent" else no_weights(tmp_path, kind)
     network = IntegralNet(backbone)
+    with pytest.raises(UserError, match="not found"):
+        load_initial_weights(network, "x" * 300)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as told, warnings.catch_warnings(action="error"):
         load_initial_weights(network, str(path))
     text = str(told.value)
     assert type(told.value) is error and re.search(said, text) and path.name in text
