@@ -9,6 +9,7 @@ import deeppose.feeding
 from deeppose import arrays
 from deeppose.feeding import AHEAD, crops_fit, stream
 from deeppose.persons import load_persons
+from deeppose.skeletons import LSP
 
 CPU = torch.device("cpu")
 
@@ -65,11 +66,16 @@ def test_crops_are_streamed_where_a_gpu_has_not_the_memory_for_them(monkeypatch)
 
 
 def test_persons_come_streamed_or_resident_as_asked(tmp_path):
-    crops = numbered(6)
+    crops, rows = numbered(6), {"source": ["lsp"] * 6, "image": [f"im{number:04d}.jpg" for number in range(6)]}
     labels = np.full((6, 14, 2), np.nan, np.float32)
-    for name, array in (("images", crops.numpy()), ("labels", labels), ("head_sizes", labels[:, 0, 0])):
-        arrays.save(tmp_path / f"test_{name}.npy", array)
-    arrays.save_json(tmp_path / "dataset.json", {"dataset": "lsp", "context": 1.5, "test": {"source": ["lsp"] * 6}})
+    for split in ("train", "test"):
+        for name, array in (("images", crops.numpy()), ("labels", labels), ("boxes", np.ones((6, 3), np.float32)),
+                            ("head_sizes", labels[:, 0, 0])):
+            arrays.save(tmp_path / f"{split}_{name}.npy", array)
+    arrays.save(tmp_path / "train_split.npy", np.zeros(6, np.uint8))
+    arrays.save_json(tmp_path / "dataset.json", {
+        "dataset": "lsp", "joints": list(LSP.joints), "crop_size": 4, "context": 1.5, "train": rows, "test": rows,
+        "test_duplicates": [], "settings": {"test_boxes": "image"}, "digests": arrays.digests(tmp_path)})
     rows = [torch.tensor([5, 0]), torch.tensor([3])]
     for images, streamed in (("streamed", True), ("resident", False), ("auto", False)):
         persons = load_persons(tmp_path, "test", CPU, images)
