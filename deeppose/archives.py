@@ -41,20 +41,30 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True)
 class Official:
-    """One data set as its authors publish it."""
+    """One data set as its authors publish it.
+
+    Both sets' coordinates count from the centre of a larger image's first pixel and were then multiplied by the scale
+    of the image that is published. That centre lies scale / 2 from the image's edge, not 1/2, so they come out about
+    (1 - scale) / 2 too large. `offset` is what was measured along x on training and validation persons
+    (benchmarks/lsp_labels.py); along y the coordinates were made by the same steps.
+    """
     title: str
     file: str     # name of the zip
     images: int
     sha256: str   # of the zip
     suffix: str   # of images_<suffix>/ and joints_<suffix>.mat
     shape: tuple  # of joints in joints.mat; None = number of images
+    joints_sha256: str  # of joints.mat
+    offset: float  # by which its coordinates are too large where pixels' centres count from 0, image pixels, x and y
 
 
 OFFICIAL = {
     "lsp": Official("LSP", "lsp_dataset.zip", 2000,
-                    "a6c9faf96629441cd7ced44c1a814c8157349666b8c96be69dc4ccf5558180cc", "1", (3, 14, None)),
+                    "a6c9faf96629441cd7ced44c1a814c8157349666b8c96be69dc4ccf5558180cc", "1", (3, 14, None),
+                    "ddcfcbe904106bfbf26561c8d11720ca62a11c7a861548064b3bae84cb396b2a", 0.35),
     "lspet": Official("LSPe", "lspet_dataset.zip", 10000,
-                      "5ddde9ccf919b23a25aacf8b3fad9411b48d07d12a0e4fec74fe80ac663e4dfc", "2", (14, 3, None)),
+                      "5ddde9ccf919b23a25aacf8b3fad9411b48d07d12a0e4fec74fe80ac663e4dfc", "2", (14, 3, None),
+                      "cc66465117888d9f43aac78c15c4548e37df5022640a193f2002fd084cba13ef", 0.15),
 }
 
 
@@ -62,15 +72,18 @@ OFFICIAL = {
 class RawData:
     """path     folder or zip
     members  image number -> the image's name inside `path`
-    joints   (N, 14, 2) float64, image pixels as published, which may be infinite; row k belongs to image number k + 1;
-             NaN = not annotated
+    joints   (N, 14, 2) float64, image pixels, centres at integers; may be infinite; row k belongs to image number
+             k + 1; NaN = not annotated
     sha256   of the zip, or of joints.mat in a folder
+    offset   joints as published less `joints`, image pixels: the known one of the official joints.mat; 0 of another,
+             such as that of the images before they were scaled down
     """
     name: str
     path: Path
     members: dict
     joints: np.ndarray
     sha256: str
+    offset: float = 0.0
 
 
 def find(raw_dir, name, address=ADDRESS):
@@ -317,7 +330,8 @@ def _read(name, path, members, images, joints):
     if path.is_file() and sha256 != official.sha256:
         print(f"warning: {where} is not the {official.title} that this program knows (SHA-256 {sha256}, known "
               f"{official.sha256}); scores may not compare", file=sys.stderr)
-    return RawData(name, path, numbered, table, sha256)
+    offset = official.offset if hashlib.sha256(content).hexdigest() == official.joints_sha256 else 0.0
+    return RawData(name, path, numbered, table - offset, sha256, offset)
 
 
 def _check_name(member, where):

@@ -1,5 +1,6 @@
 """Raw data in every layout, broken in every way, and downloaded from a server on this machine."""
 import dataclasses
+import hashlib
 import http.server
 import io
 import os
@@ -8,6 +9,7 @@ import struct
 import threading
 import zipfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from deeppose import archives
 from deeppose.errors import Failure, UserError
 
 COUNT = 3
+REAL = Path(__file__).parents[2] / "shared" / "data"
 JOINTS = np.random.default_rng(0).uniform(1, 40, (COUNT, 14, 2))
 
 
@@ -109,6 +112,26 @@ def test_the_third_value_says_annotated_in_lspe_and_occluded_in_lsp(tmp_path):
     assert np.isnan(lsp[2, 0]).all() and np.isnan(lsp).sum() == 2
     np.testing.assert_allclose(lsp[1, 4], -30)
     assert np.isnan(lspe[1, 4]).all() and np.isnan(lspe[2, 0]).all() and np.isnan(lspe).sum() == 4
+
+
+@pytest.mark.parametrize("layout", ["zip", "folder"])
+def test_only_the_official_joints_are_moved_to_where_pixels_count_from_their_centres(tmp_path, official, layout):
+    content = files("lsp")
+    official(joints_sha256=hashlib.sha256(content["joints.mat"]).hexdigest(), offset=0.25)
+    for name, moved in (("known", True), ("other", False)):
+        (tmp_path / name).mkdir()
+        here = content if moved else content | {"joints.mat": table("lsp", third=0.0)}
+        write, file = (pack, "lsp_dataset.zip") if layout == "zip" else (unpack, "lsp_dataset")
+        write(tmp_path / name / file, here)
+        raw = archives.find(tmp_path / name, "lsp")
+        assert raw.offset == 0.25 * moved
+        np.testing.assert_array_equal(raw.joints, JOINTS - 0.25 * moved)
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real archives are not there")
+@pytest.mark.parametrize("name", ["lsp", "lspet"])
+def test_the_real_joints_are_the_official_ones(name):
+    assert archives.find(REAL, name).offset == archives.OFFICIAL[name].offset > 0
 
 
 @pytest.mark.parametrize("change, message", [
