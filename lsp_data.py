@@ -38,6 +38,7 @@ EXTRA_COPIES = 0        # 0 ... 1000: varied copies stored of each training pers
 COPY_SHIFT = 0.05       # 0 ... 1: largest shift of a copy's box, in box sides
 COPY_SCALE = (0.85, 1.15)  # 0.1 ... 10, rising: least and largest scale of a copy's box
 COPY_FLIP = 0.5         # 0 ... 1: probability that a copy is mirrored
+TWINS = "keep"          # keep | drop: training photographs that are test photographs too; keep is the official split
 DUPLICATE_DISTANCE = 72  # 0 ... 255: bits of 255 by which near-duplicate photographs' hashes differ at most
 LARGEST_UNREADABLE = 0.01  # 0 ... 1: share of absent, unreadable or misannotated images above which the run stops
 WORKERS = 0             # 0 ... 61: processes that decode; 0 = one for each core
@@ -71,9 +72,10 @@ def prepare(settings):
         generator = np.random.default_rng(settings.seed)
         held_out = hold_out(images, groups, settings.validation_share, generator)
         boxes, box_rule = find_boxes(images, settings)
-        splits = {"train": with_copies(np.flatnonzero(~images.test), boxes, held_out, settings, generator),
+        train = training(images, groups, held_out, settings.twins)
+        splits = {"train": with_copies(np.flatnonzero(train), boxes, held_out, settings, generator),
                   "test": originals(np.flatnonzero(images.test), boxes)}
-        duplicates = test_duplicates(images, pairs, distances, mirrored)
+        duplicates = test_duplicates(images, train, pairs, distances, mirrored)
         dataset = {
             "dataset": "lsp", "joints": LSP.joints, "crop_size": settings.crop_size, "context": settings.context,
             **{split: {"source": images.source[rows.image], "image": images.file[rows.image], "copy": rows.copy,
@@ -81,7 +83,7 @@ def prepare(settings):
             "test_duplicates": duplicates,
             "near_duplicates": {"pairs": len(pairs), "groups": int((np.bincount(groups) > 1).sum())},
             "box_rule": box_rule, "settings": vars(settings),
-            "sources": {name: {"path": os.path.realpath(data.path), "sha256": data.sha256}
+            "sources": {name: {"path": os.path.realpath(data.path), "sha256": data.sha256, "joints_offset": data.offset}
                         for name, data in raw.items()},
             "frames": stored_crops.MEANING, "unreadable": unreadable}
         save(images, splits, held_out, dataset, settings, parallel)
@@ -90,6 +92,8 @@ def prepare(settings):
     print(f"\nnear-duplicate photographs: {dataset['near_duplicates']['pairs']} pairs in "
           f"{dataset['near_duplicates']['groups']} groups; {len({pair['test_row'] for pair in duplicates})} test "
           f"photographs are training photographs too, listed in dataset.json")
+    if settings.twins == "drop":
+        print(f"left out of training: {(~images.test & ~train).sum()} photographs that are test photographs too")
     if settings.use_lspe:
         print(f"LSPe's boxes: {box_rule['box_sides_per_joint_extent']:.3f} joint extents; extents of at least "
               f"{box_rule['least_joint_extent_px']:.0f} px where joints are missing")
@@ -105,6 +109,16 @@ def hold_out(images, groups, share, generator):
     if not held_out.any():
         raise UserError(f"no validation person among {train.sum()} training persons; raise --validation-share")
     return held_out
+
+
+def training(images, groups, held_out, twins):
+    """(N,) bool, the training and validation persons; with twins "drop" without near duplicates of test photographs."""
+    train = ~images.test
+    if twins == "drop":
+        train &= ~np.isin(groups, groups[images.test])
+    if not (train & ~held_out).any():
+        raise UserError("no person is left to train on; lower --validation-share or --duplicate-distance")
+    return train
 
 
 def find_boxes(images, settings):
@@ -171,10 +185,10 @@ def described(images, rows, edges, size):
     return {"labels": labels, "boxes": boxes, "head_sizes": heads}
 
 
-def test_duplicates(images, pairs, distances, mirrored):
-    """The pairs of a test and a training photograph."""
+def test_duplicates(images, train, pairs, distances, mirrored):
+    """The pairs of a test photograph and one that `train` (N,) bool keeps."""
     test_row = np.cumsum(images.test) - 1
-    across = images.test[pairs[:, 0]] != images.test[pairs[:, 1]]
+    across = (images.test[pairs] & train[pairs[:, ::-1]]).any(1)
     found = []
     for pair, distance, turned in zip(pairs[across], distances[across], mirrored[across], strict=True):
         train, test = sorted(pair, key=lambda row: images.test[row])

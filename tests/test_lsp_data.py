@@ -331,6 +331,39 @@ def test_near_duplicates_stay_on_one_side_and_those_in_the_test_split_are_listed
     assert made["dataset"]["near_duplicates"] == {"pairs": 5, "groups": 3}
 
 
+def test_training_photographs_that_are_test_photographs_too_are_left_out_where_asked_for(scenes, tmp_path, capsys):
+    pictures = [scenes(number) for number in range(40)]
+    pictures[35] = pictures[20].point(lambda value: value * 0.8)
+    pictures[22] = pictures[20].resize((110, 140))  # the same once more, in training too
+    pictures[38] = pictures[36].resize((110, 140))  # twice in the test split alone
+    write_scenes(tmp_path / "raw" / "lsp_dataset", pictures)
+    flags = ["--no-use-lspe", "--lsp-train-images", 30, "--crop-size", 32, "--extra-copies", 1]
+    kept, left = (prepare(tmp_path / twins, tmp_path / "raw", *flags, "--twins", twins) for twins in ("keep", "drop"))
+    assert "left out of training: 2 photographs that are test photographs too\n" in capsys.readouterr().out
+    names = [f"im{number:04d}.jpg" for number in range(1, 31)]
+    assert kept["dataset"]["train"]["image"][:30] == names
+    assert {pair["test_row"] for pair in kept["dataset"]["test_duplicates"]} == {5}
+    names = [name for name in names if name not in ("im0021.jpg", "im0023.jpg")]
+    assert left["dataset"]["train"]["image"][:28] == names and set(left["dataset"]["train"]["image"]) == set(names)
+    assert left["dataset"]["test_duplicates"] == []
+    # the same persons are held out, and all others' arrays stay as they are
+    rows = np.flatnonzero(np.isin(kept["dataset"]["train"]["image"][:30], names))
+    for name in ("train_split", "train_images", "train_labels", "train_boxes"):
+        np.testing.assert_array_equal(left[name][:28], kept[name][rows])
+    for name in ("test_images", "test_labels", "test_boxes", "test_head_sizes"):
+        np.testing.assert_array_equal(left[name], kept[name])
+
+
+def test_twins_may_not_take_all_that_is_left_to_train_on(scenes, tmp_path):
+    pictures = [scenes(number) for number in range(6)]
+    pictures[4] = pictures[0]
+    pictures[5] = pictures[1]
+    write_scenes(tmp_path / "raw" / "lsp_dataset", pictures)
+    with pytest.raises(UserError, match="no person is left to train on; lower --validation-share or --duplicate-dist"):
+        prepare(tmp_path, tmp_path / "raw", "--no-use-lspe", "--lsp-train-images", 4, "--crop-size", 32, "--twins",
+                "drop", "--validation-share", 0.5)
+
+
 def test_unreadable_images_are_listed_and_skipped_up_to_a_share(scenes, tmp_path, capsys):
     folder = tmp_path / "raw" / "lsp_dataset"
     write_scenes(folder, [scenes(number) for number in range(40)])
@@ -427,7 +460,7 @@ def test_a_run_that_breaks_off_earlier_leaves_all_as_it_was(raw_dir, tmp_path, m
     before = kept(tmp_path)
     monkeypatch.setattr(*{"labels": (stored_crops, "to_crop_px"), "digest": (arrays, "digest"),
                           "description": (arrays, "save_json")}[fault], lambda *_: (_ for _ in ()).throw(OSError(28)))
-    with pytest.raises(OSError):
+    with pytest.raises((OSError, Failure)):
         prepare(tmp_path, raw_dir, *flags, "--context", 2)
     assert kept(tmp_path) == before
 
