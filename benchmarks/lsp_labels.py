@@ -69,7 +69,7 @@ def main(argv=None):
         raw = {name: archives.find(settings.raw_dir, name) for name in ("lsp", "lspet")}
         device = choose_device(settings.device)
         persons = {split: load_persons(settings.data_dir, split, device) for split in ("train", "test")}
-        network = load_stage1(settings.checkpoint_dir, "lsp", device)
+        network = load_stage1(settings.checkpoint_dir, persons["train"], device)
         poses = {split: network.predict(own, torch.arange(len(own.crops), device=device), flip_test=True).cpu().numpy()
                  for split, own in persons.items()}
         content = {"what": "offsets of LSP's and LSPe's coordinates, image pixels; twins across the splits",
