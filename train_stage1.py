@@ -94,7 +94,8 @@ COLLAPSE_EPOCH = 5               # 0 ... 100000: from this epoch on, warn if pre
 COLLAPSE_SPREAD = 0.2            # 0 ... 1000: the warning's limit, in the truth's spread
 
 # where and how a training runs, not what it learns
-PLACES = ("data_dir", "checkpoint_dir", "run_dir", "device", "threads", "images", "resume", "restart", "compile")
+PLACES = ("preset", "data_dir", "checkpoint_dir", "run_dir", "device", "threads", "images",
+          "resume", "restart", "compile")
 # what --resume can't change
 FIXED = ("network", "backbone", "frozen_stages", "freeze_batchnorm", "input_size", "loss", "dropout", "optimiser",
          "average_decay", "seed", "batch_size")

@@ -85,7 +85,8 @@ FLIP = 0.5                       # 0 ... 1: probability of mirroring; the mirror
 COLOUR = 0.2                     # 0 ... 1: strength of random brightness, contrast and tint; 0 = none
 
 # where and how a training runs, not what it learns
-PLACES = ("data_dir", "checkpoint_dir", "run_dir", "device", "threads", "images", "joints", "restart", "half_weights")
+PLACES = ("preset", "data_dir", "checkpoint_dir", "run_dir", "device", "threads", "images",
+          "joints", "restart", "half_weights")
 
 
 def main(argv=None):

@@ -21,10 +21,9 @@ import train_stage2  # noqa: E402
 from deeppose import arrays  # noqa: E402
 from deeppose.checkpoints import halved, load_checkpoint, save_checkpoint  # noqa: E402
 from deeppose.devices import choose_device  # noqa: E402
-from deeppose.errors import UserError  # noqa: E402
 from deeppose.persons import load_persons  # noqa: E402
 from deeppose.reports import provenance, score  # noqa: E402
-from deeppose.steps import run_steps  # noqa: E402
+from deeppose.steps import command_of, run_steps  # noqa: E402
 from trained_stages import load_stage1  # noqa: E402
 
 HEADLINES = (("pck@0.2", "mean"), ("pck@0.2", "mean12"), ("pckh@0.5", "mean"), ("pcp_strict@0.5", "mean10"),
@@ -41,30 +40,13 @@ def measure(name, settings, prepare, stage1, stage2, stages=2, flip_test=False):
     Raises UserError where a step has run there with other flags
     """
     flip = ["--flip-test"] if flip_test else []
-    steps = {"lsp_data.py": (lsp_data, ["--raw-dir", str(settings.raw_dir), *prepare]),
-             "train_stage1.py": (train_stage1, stage1), "test_stage1.py": (test_stage1, flip)}
+    steps = [(lsp_data, prepare), (train_stage1, stage1), (test_stage1, flip)]
     for stage in range(2, stages + 1):
-        end = f" --stage {stage}" if stage > 2 else ""
-        steps |= {f"generate_train_output.py{f' --stage {stage - 1}' if stage > 2 else ''}":
-                  (generate_train_output, flip if stage == 2 else ["--stage", stage - 1]),
-                  f"train_stage2.py{end}": (train_stage2, [*stage2, *(["--stage", stage] if stage > 2 else [])]),
-                  f"test_stage2.py{end and f', {stage} stages'}": (test_stage2, [])}
+        steps += [(generate_train_output, flip if stage == 2 else ["--stage", stage - 1]),
+                  (train_stage2, [*stage2, *(["--stage", stage] if stage > 2 else [])])]
+    steps += [(test_stage2, [])] * (stages > 1)
     work = Path(settings.work_dir)
-    record = work / "steps.json"
-    done = arrays.load_json(record, "") if record.exists() else {}
-    for step, (module, flags) in steps.items():
-        command = f"python {module.__name__}.py {' '.join(map(str, flags))}".strip().replace(
-            str(settings.raw_dir), "data/raw")
-        if done.setdefault(step, {"command": command})["command"] != command:
-            raise UserError(f"{work} holds a run of\n  {done[step]['command']}\nwhere now is asked for\n  {command}\n"
-                            "Ask for the same, or use another folder")
-        if "seconds" in done[step]:
-            continue
-        arrays.save_json(record, done)
-        seconds = run_steps([(module, flags)], work, settings.seed, settings.device)[f"{module.__name__}.py"]
-        done[step]["seconds"] = seconds
-        arrays.save_json(record, done)
-    seconds = {step: done[step]["seconds"] for step in steps}
+    seconds = run_steps(steps, work, settings.seed, settings.device, settings.raw_dir, record=True)
 
     checkpoints = {"stage 1": [load_checkpoint(work / "checkpoints/stage1.pt", "python train_stage1.py")]}
     for stage in range(2, stages + 1):
@@ -78,7 +60,7 @@ def measure(name, settings, prepare, stage1, stage2, stages=2, flip_test=False):
     last = arrays.load_json(work / f"runs/stage{stages}.json", "python test_stage2.py")
     scores = {place: last.pop(place) for place in ("mean pose", *(f"stage {stage}" for stage in range(1, stages)))}
     content = {"what": "LSP + LSPe, the steps named in commands; scores on LSP's 1,000 test images, percent",
-               "commands": [done[step]["command"] for step in steps], "seconds_of_steps": seconds,
+               "commands": [command_of(*step) for step in steps], "seconds_of_steps": seconds,
                **scores, f"stage {stages}": last,
                "validation": {"stage 1": best_row(checkpoints["stage 1"][0])} | {
                    place: [max(net["history"], key=lambda row: row["pdj_area"]) for net in nets]

@@ -73,7 +73,8 @@ SECTIONS: tuple[str, ...] = ()  # step1 | stage1 | stage2 | inference | compile 
 # in boxes, in LSP's order; the persons' torsos are about as long as LSP's
 STANDING = np.array([(0.42, 0.92), (0.43, 0.72), (0.45, 0.52), (0.55, 0.52), (0.57, 0.72), (0.58, 0.92), (0.35, 0.5),
                      (0.38, 0.4), (0.42, 0.25), (0.58, 0.25), (0.62, 0.4), (0.65, 0.5), (0.5, 0.22), (0.5, 0.08)])
-USUAL_DIAMETER = 0.3  # of the persons, in boxes
+# of the persons, in boxes
+USUAL_DIAMETER = 0.3
 
 
 def main(argv=None):

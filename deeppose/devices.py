@@ -9,11 +9,7 @@ import time
 import torch
 
 from .errors import UserError
-try:
-    from .parallel import usable_cores
-except ImportError:
-    def usable_cores():
-        return len(_cores())
+from .parallel import usable_cores
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's mallopt
 LOOK_SECONDS = 5.0  # between two looks at what other programs leave free

@@ -12,6 +12,13 @@ A comment that begins with `a | b` limits the setting to those choices, one that
 range, both ends included; of a tuple, each of its numbers. Every number has a range, and whatever breaks it, in the
 file or in a flag, ends the process before any work. A tuple keeps its length unless it is annotated `tuple[T, ...]`;
 a default of None needs an annotation `T | None`.
+
+A preset sets several at once, for all six steps of one line of systems: presets/NAME.toml, or any file, holds a section
+for each script, and in it settings by their names in lower case. Flags go before it, and it goes before the constants.
+
+    [train_stage1]
+    backbone = "resnet18"
+    scale = [0.8, 1.25]
 """
 import argparse
 import difflib
@@ -21,35 +28,102 @@ import shlex
 import subprocess
 import sys
 import tokenize
+import tomllib
 import types
 import typing
+from pathlib import Path
+
+PRESETS = Path(__file__).resolve().parents[1] / "presets"
 
 
 def parse_settings(script, argv=None):
-    """Read a script's settings: its constants, each overridden by the flag of the same name.
+    """Read a script's settings: its constants, overridden by a preset's, each overridden by the flag of the same name.
 
     script  the script's globals()
     argv    list of strings; None = sys.argv[1:]
-    Returns argparse.Namespace with the constants' names in lower case. A bad flag ends the process with status 2.
+    Returns argparse.Namespace with the constants' names in lower case, and "preset", None without one. A bad flag or
+            preset ends the process with status 2.
     """
+    argv = sys.argv[1:] if argv is None else argv
     parser = _Parser(prog=script["__file__"].replace("\\", "/").rsplit("/", 1)[-1],
                      description=script["__doc__"].strip().split("\n\n")[0],
                      allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+    preset = _Parser(add_help=False, allow_abbrev=False, prog=parser.prog)
+    for each in (preset, parser):
+        each.add_argument("--preset", metavar="NAME", help="settings of one line of systems, a .toml file or one of: "
+                          + ", ".join(preset_names()))
     annotations = sys.modules[script["__name__"]].__annotations__
     constants = _constants(script["__file__"])
+    kinds = {name: _kind(script[name], annotations.get(name), note) for name, (_, note) in constants.items()}
+    name = preset.parse_known_args(argv)[0].preset
+    try:
+        chosen = _chosen(read_preset(name), Path(script["__file__"]).stem, script, kinds) if name else {}
+    except ValueError as error:
+        parser.error(str(error))
     for name, (_, note) in constants.items():
-        default = script[name]
+        default = chosen.get(name, script[name])
         shown = " ".join(map(str, default)) or "empty" if isinstance(default, tuple) else default
         shown = "none" if default is None else shown
         parser.add_argument("--" + name.lower().replace("_", "-"), default=default,
-                            help=f"{note} (default: {shown})".replace("%", "%%"),
-                            **_kind(default, annotations.get(name), note))
+                            help=f"{note} (default: {shown})".replace("%", "%%"), **kinds[name])
     settings = parser.parse_args(argv)
     for name, (line, note) in constants.items():
         if fault := _fault(getattr(settings, name.lower()), script[name], note):
             given = "--" + name.lower().replace("_", "-")
             parser.error(f"{given} {fault} ({parser.prog}, line {line}: {note})")
     return settings
+
+
+def preset_names():
+    return sorted(path.stem for path in PRESETS.glob("*.toml"))
+
+
+def read_preset(name):
+    """A preset's content: section -> its settings, and what stands before the first section.
+
+    name    of a file in presets/, or the path of one
+    Raises  ValueError, in words, where there is none, or it is not TOML, or has a section for no script
+    """
+    path = Path(name) if name.endswith(".toml") else PRESETS / f"{name}.toml"
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise ValueError(f"there is no preset {name!r}; there are: {', '.join(preset_names())}, or a .toml file of "
+                         "yours") from None
+    except (OSError, ValueError) as error:
+        raise ValueError(f"preset {path} can't be read ({error})") from None
+    scripts = {script.stem for script in PRESETS.parent.glob("*.py")}
+    for section, settings in content.items():
+        if isinstance(settings, dict) and section not in scripts:
+            raise ValueError(f"preset {path} has a section [{section}]{_nearest(section, scripts)}")
+    return content
+
+
+def _chosen(preset, section, script, kinds):
+    """The values of a preset's section for a script, by the constants' names. Raises ValueError, in words."""
+    values = {}
+    for key, value in preset.get(section, {}).items():
+        name = key.upper()
+        where = f"preset's [{section}] {key}"
+        if name not in kinds or key != key.lower():
+            raise ValueError(f"{where}: no such setting{_nearest(name, kinds).lower()}")
+        default, read = script[name], kinds[name].get("type", bool)
+        given = value if isinstance(value, list) else [value]
+        wanted = bool if read is bool else getattr(read, "kind", read)
+        fits = [type(each) is wanted or (type(each), wanted) == (int, float) or each == "none" and default is None
+                for each in given]
+        length = kinds[name].get("nargs", 1)
+        if not all(fits) or isinstance(value, list) != isinstance(default, tuple) or length not in ("*", len(given)):
+            many = {1: "", "*": "a list of "}.get(length, f"a list of {length} ")
+            raise ValueError(f"{where} = {value!r}, expected {many}{wanted.__name__}")
+        given = [None if default is None and each == "none" else wanted(each) for each in given]
+        values[name] = tuple(given) if isinstance(default, tuple) else given[0]
+    return values
+
+
+def _nearest(word, known):
+    near = difflib.get_close_matches(word, list(known), 1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def next_command(script, settings, command, folders=("data_dir", "checkpoint_dir", "run_dir"), title="next"):
@@ -61,7 +135,7 @@ def next_command(script, settings, command, folders=("data_dir", "checkpoint_dir
     title     what the line begins with
     """
     flags = [f" --{name.replace('_', '-')} {quoted(value)}" for name, value in vars(settings).items()
-             if name in folders and value != script[name.upper()]]
+             if name in folders and value != script[name.upper()] or name == "preset" and value]
     return f"{title}: python {command}{''.join(flags)}"
 
 
@@ -131,8 +205,7 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message):
         wrong = [word for word in message.split() if word.startswith("--")] if "unrecognized" in message else []
         known = [flag for action in self._actions for flag in action.option_strings]
-        near = [match for word in wrong for match in difflib.get_close_matches(word.split("=")[0], known, 1)]
-        hint = f"; did you mean {' '.join(near)}?" if near else ""
+        hint = "".join(_nearest(word.split("=")[0], known) for word in wrong)
         self.exit(2, f"error: {message}{hint}; {self.prog} --help lists the settings\n")
 
 
@@ -145,4 +218,5 @@ def _optional(kind):
     def read(text):
         return None if text.lower() == "none" else kind(text)
     read.__name__ = kind.__name__  # argparse names it in "invalid float value"
+    read.kind = kind
     return read

@@ -1,27 +1,67 @@
-"""Several steps run one after another in one process."""
+"""Several steps run one after another in one process, gone on with where they were interrupted."""
+from pathlib import Path
+
+from . import arrays
+from .claims import claimed
 from .devices import Stopwatch
+from .errors import UserError
 from .settings import quoted
 
 
-def run_steps(steps, folder, seed, device):
+def run_steps(steps, folder, seed, device, raw_dir=None, record=False):
     """Run steps in this process, each printed as the command that a user would type.
 
     steps    list of (module, flags)
-    folder   holds raw/, data/, checkpoints/ and runs/, for the steps whose flags do not name others
-    Returns  script -> seconds
+    folder   holds data/, checkpoints/ and runs/, for the steps whose flags do not name others
+    raw_dir  folder of the raw data; None = raw/ in that folder
+    record   keep what is finished in steps.json there, and leave it out when asked again for the same; the last step,
+             which tells the scores, is always run
+    Returns  command's script and stage, e.g. "train_stage2.py --stage 3" -> seconds
+    Raises   UserError where record says that a step was run there with other flags
     """
-    given = {"RAW_DIR": folder / "raw", "DATA_DIR": folder / "data", "CHECKPOINT_DIR": folder / "checkpoints",
-             "RUN_DIR": folder / "runs", "SEED": seed, "DEVICE": device}
-    seconds = {}
-    for module, flags in steps:
-        flags = [str(flag) for flag in flags]
-        for name, value in given.items():
-            flag = "--" + name.lower().replace("_", "-")
-            if hasattr(module, name) and flag not in flags:
-                flags += [flag, str(value)]
-        script = module.__name__ + ".py"
-        print(f"\n$ python {script} {' '.join(map(quoted, flags))}", flush=True)
-        watch = Stopwatch()
-        module.main(flags)
-        seconds[script] = round(watch.seconds, 1)
-    return seconds
+    folder = Path(folder)
+    given = {"RAW_DIR": raw_dir or folder / "raw", "DATA_DIR": folder / "data",
+             "CHECKPOINT_DIR": folder / "checkpoints", "RUN_DIR": folder / "runs", "SEED": seed, "DEVICE": device}
+    if not record:
+        return {label(module, flags): _run(module, flags, given) for module, flags in steps}
+    with claimed(folder, "steps"):
+        path = folder / "steps.json"
+        done = arrays.load_json(path, "") if path.exists() else {}
+        for number, (module, flags) in enumerate(steps, 1):
+            name, command = label(module, flags), command_of(module, flags)
+            before = done.setdefault(name, {"command": command})
+            if before["command"] != command:
+                raise UserError(f"{path.resolve()} holds a run of '{before['command']}' where now '{command}' is asked "
+                                "for; ask for the same, or name another folder")
+            if "seconds" not in before or number == len(steps):
+                arrays.save_json(path, done)
+                before["seconds"] = _run(module, flags, given)
+                arrays.save_json(path, done)
+            else:
+                print(f"finished already: {command}")
+    return {label(*step): done[label(*step)]["seconds"] for step in steps}
+
+
+def label(module, flags):
+    """What a step is called: its script, and the stage where the flags name one."""
+    flags = list(map(str, flags))
+    stage = f" --stage {flags[flags.index('--stage') + 1]}" if "--stage" in flags else ""
+    return f"{module.__name__}.py{stage}"
+
+
+def command_of(module, flags):
+    """The command as typed, without the folders, seed and device that `run_steps` adds."""
+    return " ".join(["python", f"{module.__name__}.py", *map(quoted, map(str, flags))])
+
+
+def _run(module, flags, given):
+    """given: constant -> value, for the modules that have it and whose flags do not."""
+    flags = [str(flag) for flag in flags]
+    for name, value in given.items():
+        flag = "--" + name.lower().replace("_", "-")
+        if hasattr(module, name) and flag not in flags:
+            flags += [flag, str(value)]
+    print(f"\n$ {command_of(module, flags)}", flush=True)
+    watch = Stopwatch()
+    module.main(flags)
+    return round(watch.seconds, 1)

@@ -169,7 +169,3 @@ def print_row(row):
     """One greppable line: key value key value ..."""
     print("  ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
                     for key, value in row.items()), flush=True)
-
-
-from .checkpoints import changed_settings, load_checkpoint, plain_settings, save_checkpoint  # noqa: E402, F401
-from .devices import Stopwatch, choose_device, keep_freed_memory, peak_memory  # noqa: E402, F401

@@ -43,14 +43,14 @@ def script(tmp_path):
 def test_defaults_are_the_constants(script):
     settings = parse_settings(script, [])
     assert vars(settings) == {"epochs": 3, "rate": 5e-4, "mode": "fast", "resume": False, "scale": (0.5, 2.0),
-                              "names": (), "limit": None, "path": "data"}
+                              "names": (), "limit": None, "path": "data", "preset": None}
 
 
 def test_flags_override(script):
     flags = "--epochs 5 --rate 1e-3 --mode slow --resume --scale 1 3 --names a b --limit 2.5 --path there".split()
     settings = parse_settings(script, flags)
     assert vars(settings) == {"epochs": 5, "rate": 1e-3, "mode": "slow", "resume": True, "scale": (1.0, 3.0),
-                              "names": ("a", "b"), "limit": 2.5, "path": "there"}
+                              "names": ("a", "b"), "limit": 2.5, "path": "there", "preset": None}
     assert parse_settings(script, ["--limit", "none", "--no-resume", "--names"]).limit is None
 
 

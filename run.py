@@ -1,0 +1,57 @@
+"""All six steps of one line of systems, one after another, gone on with where they were interrupted.
+
+    python run.py --preset small
+
+Reads   presets/NAME.toml, the raw data in RAW_DIR
+Writes  FOLDER/NAME/  data, checkpoints, runs, and steps.json, which says what is finished there
+"""
+from deeppose.errors import UserError, run  # first, so that Ctrl-C while the others load is answered in a line
+
+import importlib
+from pathlib import Path
+
+import generate_train_output
+import test_stage1
+import test_stage2
+import train_stage1
+import train_stage2
+from deeppose.settings import parse_settings, preset_names, read_preset
+from deeppose.steps import run_steps
+
+RAW_DIR = "data/raw"  # folder of the raw data
+FOLDER = "runs"       # the folder NAME in it holds data, checkpoints and runs
+SEED = 0              # 0 ... 4294967295: of every step
+DEVICE = "auto"       # auto, cpu, cuda, cuda:1, mps
+STAGES = 0            # 0 ... 99: how many to train, stage 1 among them; 0 = as many as the preset says
+
+
+def main(argv=None):
+    settings = parse_settings(globals(), argv)
+    if not settings.preset:
+        raise UserError(f"run.py runs a preset: python run.py --preset NAME, one of {', '.join(preset_names())}, or a "
+                        ".toml file")
+    preset, folder = read_preset(settings.preset), Path(settings.folder, Path(settings.preset).stem)
+    prepare = importlib.import_module(preset.get("data", "lsp_data"))
+    steps = steps_of(settings.preset, prepare, settings.stages or preset.get("stages", 2))
+    seconds = run_steps(steps, folder, settings.seed, settings.device, settings.raw_dir, record=True)
+    print("\nseconds: " + ", ".join(f"{name} {value:.0f}" for name, value in seconds.items()))
+    print(f"scores, pictures and predictions: {folder / 'runs'}")
+
+
+def steps_of(preset, prepare, stages):
+    """(module, flags) of every step.
+
+    preset   name or file
+    prepare  the module of step 1
+    stages   how many are trained
+    """
+    given = ["--preset", preset]
+    steps = [(prepare, given), (train_stage1, given), (test_stage1, given)]
+    for stage in range(2, stages + 1):
+        steps += [(generate_train_output, [*given, *(["--stage", stage - 1] if stage > 2 else [])]),
+                  (train_stage2, [*given, *(["--stage", stage] if stage > 2 else [])])]
+    return steps + [(test_stage2, given)] * (stages > 1)
+
+
+if __name__ == "__main__":
+    run(main)

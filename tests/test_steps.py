@@ -1,0 +1,148 @@
+"""Steps one after another: recorded, gone on with, refused where they are others; presets and run.py."""
+import sys
+import tomllib
+from types import SimpleNamespace
+
+import pytest
+
+import demo
+import lsp_data
+import run as run_script
+import train_stage1
+import train_stage2
+from deeppose.errors import UserError
+from deeppose.settings import PRESETS, parse_settings, preset_names, read_preset
+from deeppose.steps import command_of, label, run_steps
+
+CALLS = []
+
+
+@pytest.fixture
+def modules(monkeypatch):
+    """Two steps that note how they are called; the second can fail."""
+    CALLS.clear()
+    made = []
+    for name in ("first", "second"):
+        module = SimpleNamespace(__name__=name, DATA_DIR="data", failing=False)
+
+        def main(flags, module=module):
+            CALLS.append((module.__name__, flags))
+            if module.failing:
+                raise KeyboardInterrupt
+
+        module.main = main
+        made.append(module)
+    return made
+
+
+def test_steps_get_the_folders_that_they_know(modules, tmp_path):
+    seconds = run_steps([(modules[0], ["--x", 3]), (modules[1], ["--data-dir", "there"])], tmp_path, 7, "cpu")
+    assert CALLS == [("first", ["--x", "3", "--data-dir", str(tmp_path / "data")]),
+                     ("second", ["--data-dir", "there"])]
+    assert list(seconds) == ["first.py", "second.py"] and not (tmp_path / "steps.json").exists()
+
+
+def test_what_is_recorded_is_not_run_again_but_the_last_step_is(modules, tmp_path, capsys):
+    first, second = modules
+    steps = [(first, []), (second, []), (second, ["--stage", "3"])]
+    second.failing = True
+    with pytest.raises(KeyboardInterrupt):
+        run_steps(steps, tmp_path, 0, "cpu", record=True)
+    second.failing = False
+    run_steps(steps, tmp_path, 0, "cpu", record=True)
+    assert [name for name, _ in CALLS] == ["first", "second", "second", "second"]
+    assert "finished already: python first.py" in capsys.readouterr().out
+    run_steps(steps, tmp_path, 0, "cpu", record=True)
+    assert [name for name, _ in CALLS][4:] == ["second"]
+    with pytest.raises(UserError, match=r"steps.json holds a run of 'python first.py' where now 'python first.py --y'"):
+        run_steps([(first, ["--y"])], tmp_path, 0, "cpu", record=True)
+
+
+def test_labels_and_commands(modules):
+    assert label(modules[0], ["--stage", 3]) == "first.py --stage 3" and label(modules[0], []) == "first.py"
+    if sys.platform != "win32":
+        assert command_of(modules[0], ["--dir", "a b"]) == "python first.py --dir 'a b'"
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_is_one_that_its_scripts_take(name):
+    content = read_preset(name)
+    assert content["data"] in content or content["data"] == "lsp_data"
+    for section in [key for key, value in content.items() if isinstance(value, dict)]:
+        script = {"lsp_data": lsp_data, "train_stage1": train_stage1, "train_stage2": train_stage2}[section]
+        settings = vars(parse_settings(vars(script), ["--preset", name]))
+        for key, value in content[section].items():
+            assert settings[key] == (tuple(value) if isinstance(value, list) else value), (section, key)
+
+
+def test_the_papers_preset_is_the_constants_as_they_stand():
+    for script in (lsp_data, train_stage1, train_stage2):
+        plain, paper = (vars(parse_settings(vars(script), flags)) for flags in ([], ["--preset", "paper"]))
+        assert plain | {"preset": "paper"} == paper
+
+
+def test_a_flag_goes_before_a_preset():
+    settings = parse_settings(vars(train_stage1), ["--epochs", "3", "--preset", "small"])
+    assert (settings.epochs, settings.backbone, settings.preset) == (3, "resnet18", "small")
+
+
+@pytest.mark.parametrize("text, message", [
+    ("[train_stage1]\nepoch = 3", "preset's [train_stage1] epoch: no such setting; did you mean epochs?"),
+    ("[train_stage1]\nEPOCHS = 3", "preset's [train_stage1] EPOCHS: no such setting"),
+    ("[train_stag1]\nepochs = 3", "has a section [train_stag1]; did you mean train_stage1?"),
+    ("[train_stage1]\nepochs = 3.5", "epochs = 3.5, expected int"),
+    ("[train_stage1]\nepochs = true", "epochs = True, expected int"),
+    ("[train_stage1]\nresume = 1", "resume = 1, expected bool"),
+    ("[train_stage1]\nscale = [1]", "scale = [1], expected a list of 2 float"),
+    ("[train_stage1]\nscale = 1", "scale = 1, expected a list of 2 float"),
+    ("[train_stage1]\noversample = [3]", "oversample = [3], expected a list of str"),
+    ("[train_stage1]\nclip = 'x'", "clip = 'x', expected float"),
+    ("[train_stage1]\nepochs = 0", "--epochs is 0, expected 1 ... 100000"),
+    ("[train_stage1]\nloss = 'l1'", "--loss is 'l1', expected mse | smooth_l1 | rle"),
+    ("[train_stage1", "can't be read ("),
+    ("\x00", "can't be read ("),
+])
+def test_a_preset_that_makes_no_sense_is_told_in_a_line(tmp_path, capsys, text, message):
+    path = tmp_path / "own.toml"
+    path.write_text(text)
+    with pytest.raises(SystemExit) as stop:
+        parse_settings(vars(train_stage1), ["--preset", str(path)])
+    told = capsys.readouterr().err
+    assert stop.value.code == 2 and message in told and told.startswith("error: ") and told.count("\n") == 1
+
+
+def test_a_preset_may_hold_none_and_lists(tmp_path):
+    path = tmp_path / "own.toml"
+    path.write_text('[train_stage1]\nclip = "none"\nscale = [1, 2]\nstep_epochs = []\noversample = ["lsp=2"]\n')
+    settings = parse_settings(vars(train_stage1), ["--preset", str(path)])
+    assert (settings.clip, settings.scale, settings.step_epochs, settings.oversample) == (None, (1.0, 2.0), (),
+                                                                                         ("lsp=2",))
+
+
+def test_run_py_takes_all_steps_of_a_preset(monkeypatch, tmp_path):
+    taken = {}
+
+    def noted(steps, folder, *more, **keywords):
+        taken.update(steps=[command_of(*step) for step in steps], folder=folder, more=more)
+        return {}
+
+    monkeypatch.setattr(run_script, "run_steps", noted)
+    run_script.main(["--preset", "small", "--folder", str(tmp_path), "--raw-dir", "raw"])
+    assert taken["folder"] == tmp_path / "small" and taken["more"] == (0, "auto", "raw")
+    assert taken["steps"] == [f"python {step}" for step in (
+        "lsp_data.py --preset small", "train_stage1.py --preset small", "test_stage1.py --preset small",
+        "generate_train_output.py --preset small", "train_stage2.py --preset small",
+        "generate_train_output.py --preset small --stage 2", "train_stage2.py --preset small --stage 3",
+        "test_stage2.py --preset small")]
+    run_script.main(["--preset", "small", "--stages", "1"])
+    assert len(taken["steps"]) == 3
+    with pytest.raises(UserError, match="python run.py --preset NAME, one of demo, paper, small"):
+        run_script.main([])
+
+
+def test_the_demos_preset_holds_what_the_demo_says():
+    content = tomllib.loads((PRESETS / "demo.toml").read_text(encoding="utf-8"))
+    assert content["train_stage1"]["epochs"] == demo.STAGE1_EPOCHS
+    assert content["lsp_data"]["lsp_train_images"] == demo.TRAIN_FIGURES
+    commands = [command_of(*step) for step in demo.steps(parse_settings(vars(demo), ["--stage1-epochs", "5"]))]
+    assert "python train_stage1.py --preset demo --epochs 5" in commands and len(commands) == 7
