@@ -68,8 +68,8 @@ def _locked(path, name):
         except BlockingIOError:
             holder = _holder(file)
             file.close()
-            raise UserError(f"{os.path.abspath(path.parent)}: another run{holder} is writing {name} there; wait for it, "
-                            "or give this one another folder") from None
+            raise UserError(f"{os.path.abspath(path.parent)}: another run{holder} is writing {name} there; wait for "
+                            "it, or give this one another folder") from None
         except OSError as error:  # a network's disk without locks
             print(f"note: {path.parent} can't be locked ({error.strerror}): see that no other run writes there")
         # whoever held it may have removed the file between our opening and our locking it
