@@ -154,16 +154,11 @@ def _read_member(archive, member):
             raise _too_large(info.file_size)
         # other methods than these unpack what they are given at once, however much it becomes
         block = 1 << (16 if info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) else 12)
-        parts, size = [], 0
-        with archive.open(info) as file:
-            while part := file.read(block):
-                parts.append(part)
-                size += len(part)
-                if size > LARGEST_FILE:  # more than it has declared
-                    raise _too_large(size)
-        if size != info.file_size:
-            raise Unreadable(f"{size:,} bytes long, not {info.file_size:,}")
-        return b"".join(parts)
+        with archive.open(info) as file:  # gives what is declared and no more
+            content = b"".join(iter(lambda: file.read(block), b""))
+        if len(content) < info.file_size:
+            raise Unreadable(f"{len(content):,} bytes long, not {info.file_size:,}")
+        return content
     except Unreadable:
         raise
     except Exception as error:  # a broken zip makes zipfile raise nearly anything

@@ -3,6 +3,7 @@ import io
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import zipfile
@@ -480,6 +481,15 @@ def test_a_full_disk_is_told_before_a_crop_is_cut_and_costs_nothing(raw_dir, tmp
     assert kept(tmp_path) == before
 
 
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system takes no space beforehand")
+def test_the_space_of_all_crops_is_taken_before_the_first_is_cut(raw_dir, tmp_path, monkeypatch):
+    taken, write = [], stored_crops._write
+    monkeypatch.setattr(stored_crops, "_write", lambda task: taken.append(os.stat(task[5])) or write(task))
+    prepare(tmp_path, raw_dir, "--no-use-lspe", "--lsp-train-images", 30, "--crop-size", 64)
+    assert [status.st_size for status in taken] == [128 + count * 64 * 64 * 3 for count in (30, 10)]
+    assert all(status.st_blocks * 512 >= status.st_size for status in taken)
+
+
 def test_what_the_disk_takes_no_more_of_is_told_where_no_space_can_be_taken_before(raw_dir, tmp_path, monkeypatch):
     monkeypatch.delattr(os, "posix_fallocate", raising=False)
     monkeypatch.setattr(stored_crops, "_write", lambda task: (_ for _ in ()).throw(OSError(28, "No space left")))
@@ -516,6 +526,13 @@ def test_an_image_whose_joints_can_not_be_its_own_is_left_out(scenes, tmp_path, 
     made = prepare(tmp_path, tmp_path / "raw", *flags, "--largest-unreadable", 0.05)
     assert [fault["image"] for fault in made["dataset"]["unreadable"]] == ["im0005.jpg"] * bool(reason)
     assert len(made["train_labels"]) == 15 - bool(reason)
+
+
+def test_joints_that_span_no_pixel_tell_no_size(scenes, tmp_path):
+    write_scenes(tmp_path / "raw" / "lsp_dataset", [scenes(number) for number in range(20)])
+    save_joints(tmp_path / "raw" / "lsp_dataset", np.random.default_rng(0).uniform(50, 50 + 1e-9, (20, 14, 2)))
+    with pytest.raises(Failure, match="no annotated joints that span a pixel"):
+        prepare(tmp_path, tmp_path / "raw", "--no-use-lspe", "--lsp-train-images", 15)
 
 
 @pytest.mark.parametrize("side, numbers", [("test", range(16, 21)), ("train on", range(1, 16))])
@@ -560,6 +577,16 @@ def test_images_that_can_not_be_used_are_told_in_a_line(content, message):
     with pytest.raises(Unreadable, match=message) as caught:
         stored_crops.decode(lambda member: content, "")
     assert "\n" not in str(caught.value) and "0x" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_is_odd_about_an_image_that_can_be_read_is_not_printed():
+    content = bytearray(encoded(Image.new("RGB", (40, 30)), "TIFF"))
+    width = next(at for at in range(len(content)) if struct.unpack_from("<2H", content, at) in ((256, 3), (256, 4)))
+    struct.pack_into("<2HI", content, width, 256, 3, 2)  # two widths, of which Pillow warns
+    with pytest.warns(UserWarning, match="too many entries"), Image.open(io.BytesIO(content)) as image:
+        assert image.width == 40
+    assert stored_crops.decode(lambda member: bytes(content), "").size == (40, 30)
 
 
 def test_a_canvas_too_large_for_the_memory_is_reduced_to_the_same_crop(scenes, monkeypatch):

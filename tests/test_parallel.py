@@ -86,6 +86,9 @@ PARENT = """
 import sys, time
 from deeppose.parallel import worker_map
 
+if __name__ == "__mp_main__":
+    time.sleep(0.3)  # as a worker's slow imports
+
 def wait(task):
     print("started", flush=True)
     time.sleep(float(task))
