@@ -152,10 +152,10 @@ def _read_member(archive, member):
             raise Unreadable("encrypted; unpack the zip with its password")
         if info.file_size > LARGEST_FILE:
             raise _too_large(info.file_size)
-        # other methods than these unpack what they are given at once, however much it becomes
-        block = 1 << (16 if info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) else 12)
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise Unreadable("packed by another method than deflate, whose length can't be limited; pack the zip anew")
         with archive.open(info) as file:  # gives what is declared and no more
-            content = b"".join(iter(lambda: file.read(block), b""))
+            content = b"".join(iter(lambda: file.read(1 << 16), b""))
         if len(content) < info.file_size:
             raise Unreadable(f"{len(content):,} bytes long, not {info.file_size:,}")
         return content
