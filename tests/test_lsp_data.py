@@ -498,7 +498,7 @@ def test_what_the_disk_takes_no_more_of_is_told_where_no_space_can_be_taken_befo
 
 
 def test_two_runs_do_not_write_into_one_folder(raw_dir, tmp_path):
-    with claimed(tmp_path / "data", "arrays"), pytest.raises(UserError, match="arrays is being written there by"):
+    with claimed(tmp_path / "data", "arrays"), pytest.raises(UserError, match="another run .* is writing arrays there"):
         prepare(tmp_path, raw_dir, "--no-use-lspe", "--lsp-train-images", 30)
 
 
