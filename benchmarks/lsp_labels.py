@@ -19,12 +19,11 @@ import itertools
 
 import numpy as np
 import torch
-from lsp_run import ROOT  # also puts the project's folder on Python's path
+from lsp_run import lsp_data  # importing it puts the project's folder on Python's path
 from PIL import Image
 from scipy.ndimage import map_coordinates
 from tqdm import tqdm
 
-import lsp_data
 from deeppose import archives, arrays, near_duplicates, stored_crops
 from deeppose.claims import claimed
 from deeppose.devices import Stopwatch, choose_device
@@ -39,7 +38,7 @@ from trained_stages import load_stage1
 
 RAW_DIR = "data/raw"            # holds lsp_dataset.zip and lspet_dataset.zip
 DATA_DIR = "data"               # what lsp_data.py made of them
-CHECKPOINT_DIR = str(ROOT / "checkpoints/released")  # holds stage1.pt
+CHECKPOINT_DIR = "checkpoints/released"  # holds stage1.pt
 RESULT_DIR = "results"          # where lsp_labels.json goes
 SEED = 0                        # 0 ... 4294967295: seed of the bootstraps and of the planted twins
 DEVICE = "auto"                 # auto, cpu, cuda, cuda:1, mps
@@ -97,9 +96,9 @@ def offsets(raw, persons, pose, settings):
     generator = np.random.default_rng(settings.seed)
     result = {}
     for name in raw:
-        mine = (persons.sources == name) & ~np.isnan(spans)
+        mine = persons.sources == name
         parts = {"all": mine, "train": mine & ~persons.held_out, "validation": mine & persons.held_out}
-        thirds = np.quantile(spans[mine], [0, 1 / 3, 2 / 3, 1])
+        thirds = np.nanquantile(spans[mine], [0, 1 / 3, 2 / 3, 1])
         parts |= {f"torso of {low:.0f} to {high:.0f} px": mine & (low <= spans) & (spans <= high)
                   for low, high in itertools.pairwise(thirds)}
         result[name] = {part: located(away[rows], np.ones((rows.sum(), 1)), settings.draws, generator)
