@@ -31,6 +31,9 @@ def run(main):
     143 after SIGTERM.
     """
     signal.signal(signal.SIGTERM, _terminate)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # file names may hold what a terminal can't show
     try:
         main()
     except UserError as error:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from deeppose import drawing
 from deeppose.drawing import contact_sheet, pdj_curves, training_curves
+from deeppose.errors import Failure
 from deeppose.reports import THRESHOLDS
 from deeppose.skeletons import LSP
 
@@ -194,7 +195,7 @@ def test_a_failing_disk_leaves_the_old_picture_and_nothing_else(tmp_path, monkey
     monkeypatch.setattr(Image.Image, "save", fail)
     monkeypatch.setattr(Figure, "savefig", fail)
     (tmp_path / "old.png").write_bytes(b"old")
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(Failure, match=r"old.png can't be written \(disk full\)"):
         write(tmp_path / "old.png")
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("old.png", b"old")]
 

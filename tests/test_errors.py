@@ -67,3 +67,12 @@ def test_a_signal_is_answered_in_a_word(program, number, status, word):
     _, told = process.communicate(timeout=20)
     assert told == word
     assert process.returncode == status if status else process.returncode != 0
+
+
+def test_a_name_that_the_terminal_can_not_show_is_told_all_the_same():
+    program = ("from deeppose.errors import UserError, run\n"
+               "def main():\n    raise UserError('no file \\udce4\\u4e2d')\n"
+               "run(main)")
+    done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True,
+                          env=os.environ | {"PYTHONIOENCODING": "ascii:strict"})
+    assert done.returncode == 2 and done.stderr.strip() == rb"error: no file \udce4\u4e2d"
