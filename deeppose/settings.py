@@ -23,6 +23,7 @@ for each script, and in it settings by their names in lower case. Flags go befor
 import argparse
 import difflib
 import math
+import os
 import re
 import shlex
 import subprocess
@@ -206,6 +207,8 @@ class _Parser(argparse.ArgumentParser):
         wrong = [word for word in message.split() if word.startswith("--")] if "unrecognized" in message else []
         known = [flag for action in self._actions for flag in action.option_strings]
         hint = "".join(_nearest(word.split("=")[0], known) for word in wrong)
+        if int(os.environ.get("RANK", 0)) > 0:  # of torchrun's processes the first tells it
+            self.exit(2)
         self.exit(2, f"error: {message}{hint}; {self.prog} --help lists the settings\n")
 
 

@@ -338,6 +338,25 @@ def test_training_can_begin_with_a_trained_stage_1(trained, tmp_path, capsys):
         step(train_stage1, tmp_path, *STAGE1, *begin, "--restart", "--backbone", "resnet34")
 
 
+def test_with_compile_the_compiled_network_takes_the_training_steps(trained, tmp_path, monkeypatch):
+    shutil.copytree(trained / "data", tmp_path / "data")
+    seen = []
+
+    class Compiled(torch.nn.Module):
+        def __init__(self, network, **more):
+            super().__init__()
+            self.network = network
+
+        def forward(self, images):
+            seen.append(self.training)
+            return self.network(images)
+
+    monkeypatch.setattr(torch, "compile", Compiled)
+    step(train_stage1, tmp_path, *STAGE1, "--epochs", "1", "--compile")
+    assert seen == [True] * 3  # batches; validation is the network's own
+    assert not any("network." in name for name in weights(tmp_path / "checkpoints/stage1.pt"))
+
+
 @pytest.mark.parametrize("flags", [["--loss", "rle"], ["--backbone", "efficientnet_lite0"]], ids=" ".join)
 def test_other_regressors_go_through_the_steps(trained, tmp_path, flags):
     shutil.copytree(trained / "data", tmp_path / "data")

@@ -70,6 +70,14 @@ def test_wrong_flags_say_so(script, capsys, flags, message):
     assert message in text and text.startswith("error: ") and text.count("\n") == 1
 
 
+def test_of_several_processes_the_first_tells_a_mistake(script, capsys, monkeypatch):
+    for rank, lines in (("0", 1), ("1", 0)):
+        monkeypatch.setenv("RANK", rank)
+        with pytest.raises(SystemExit) as stop:
+            parse_settings(script, ["--epochs", "0"])
+        assert stop.value.code == 2 and capsys.readouterr().err.count("\n") == lines
+
+
 @pytest.mark.parametrize("flags, message", [
     (["--epochs", "0"], "--epochs is 0, expected 1 ... 1000 (script_under_test.py, line 5: 1 ... 1000: passes over"),
     (["--epochs", "-3"], "--epochs is -3, expected 1 ... 1000"),
