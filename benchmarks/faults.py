@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from deeppose.errors import UserError, run  # noqa: E402  first, so that Ctrl-C while the others load is answered in a line
+from deeppose.errors import UserError, run  # noqa: E402  first, so that Ctrl-C while the others load is told in a line
 
 import faults_foreign  # noqa: E402
 import faults_kills  # noqa: E402

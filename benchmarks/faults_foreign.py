@@ -13,6 +13,7 @@ import subprocess
 import tarfile
 import zipfile
 
+import faults_folders as folders
 import faults_trial as trial
 import numpy as np
 import scipy.io
@@ -93,7 +94,7 @@ def file_cases(reader, step, file, content, done, cut=16, longest=None, without=
     file     its name in the folder
     content  good bytes
     cut      how many lengths it is cut to
-    without  names of `foreign` and of trial.NO_FILES that would be right there
+    without  names of `foreign` and of folders.NO_FILES that would be right there
     """
     name = os.path.basename(file)
     more = {"mention": (name,)} | more
@@ -104,7 +105,7 @@ def file_cases(reader, step, file, content, done, cut=16, longest=None, without=
         if other not in without:
             yield trial.Case(reader, f"{name} is {other}", step, spoil=putting(file, instead), **more)
     more["statuses"] = (1, 2)  # a name that is there and no file: the user's mistake as well as the data's
-    for what, make in trial.NO_FILES.items():
+    for what, make in folders.NO_FILES.items():
         if what not in without:
             # a link may be told by its target
             yield trial.Case(reader, f"{name} is {what}", step, spoil=making(make, file),
@@ -115,7 +116,7 @@ def file_cases(reader, step, file, content, done, cut=16, longest=None, without=
 
 def putting(file, content):
     """content: bytes, or a function that gives them, where thousands of cases' would fill the memory."""
-    return lambda folder: trial.put(folder / file, content() if callable(content) else content)
+    return lambda folder: folders.put(folder / file, content() if callable(content) else content)
 
 
 def making(make, file):
@@ -124,7 +125,7 @@ def making(make, file):
 
 def forbid(path):
     content = path.read_bytes() if path.exists() else b"content"
-    trial.put(path, content)  # permissions are a file's own, not a link's
+    folders.put(path, content)  # permissions are a file's own, not a link's
     path.chmod(0)
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import faults_folders as folders
 import faults_trial as trial
 from faults_starts import FIGURES, write_initial_weights
 from faults_trial import Case
@@ -15,6 +16,7 @@ from demo_data import write_figures
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 SHELL = {signal.SIGTERM: 143, signal.SIGINT: 130}  # as a shell counts them
+TRIES = 10  # to meet a step before its end
 EARLIEST = 0.3  # seconds: before, the interpreter itself is not yet up
 KILLED = {"lsp_data": ["--workers", "2"], "train_stage1": ["--epochs", "4"], "train_stage2": ["--epochs", "2"]}
 
@@ -37,23 +39,24 @@ def kill_trials(work, seed, kills, whole=True):
     for number in range(kills):
         step = steps[number % len(steps)]
         how, writing = SIGNALS[number % 3], number // len(steps) % 2 == 0
-        moment = None if writing else chance.uniform(EARLIEST, seconds[step])
-        case = killed_case(step, f"{how.name} {'in a write' if writing else f'after {moment:.2f} s'}")
         place = work / "killed"
-        trial.remove(place)
-        trial.copy_of(before[step], place)
-        answer = end(case, place, how, moment)
-        complaints = verdict(answer, how)
-        # the step had ended by itself: too late a moment, and no kill
-        complaints += whole_files(place) if answer.status != 0 else []
+        for _ in range(TRIES):
+            moment = None if writing else chance.uniform(EARLIEST, seconds[step])
+            case = killed_case(step, f"{how.name} {'in a write' if writing else f'after {moment:.2f} s'}")
+            folders.remove(place)
+            folders.copy_of(before[step], place)
+            answer = end(case, place, how, moment)
+            if not had_ended(answer, how, place, after[step]):
+                break
+        complaints = verdict(answer, how) + whole_files(place)
+        case.what += "; half a file left" if any(map(is_half, folders.contents(place))) else ""
         again = trial.run_command(step, case.argv, place, limit=120)
         if again.status:
             complaints.append(f"the same command again: status {again.status}: {again.err.strip()[-300:]}")
-        complaints += differences(trial.results(after[step]), trial.results(place))
-        complaints += [f"left {name}" for name in trial.contents(place) if trial.is_temporary(name)]
-        case.what += " (it had just ended)" if answer.status == 0 else ""
+        complaints += differences(folders.results(after[step]), folders.results(place))
+        complaints += [f"left {name}" for name in folders.contents(place) if folders.is_temporary(name)]
         yield case, complaints, answer
-    trial.remove(work / "killed")
+    folders.remove(work / "killed")
 
 
 def killed_case(step, what):
@@ -72,12 +75,12 @@ def reference(work, seed, steps, figures):
         (place / folder).mkdir()
     before, after, seconds = {}, {}, {}
     for step in steps:
-        before[step] = trial.copy_of(place, work / f"before_{step}")
+        before[step] = folders.copy_of(place, work / f"before_{step}")
         answer = trial.run_command(step, killed_case(step, "").argv, place, limit=300)
         if answer.status:
             raise RuntimeError(f"{step} on good input: status {answer.status}: {answer.err[-2000:]}")
         seconds[step] = answer.seconds
-        after[step] = trial.copy_of(place, work / f"after_{step}")
+        after[step] = folders.copy_of(place, work / f"after_{step}")
     return before, after, seconds
 
 
@@ -104,8 +107,12 @@ def end(case, place, how, moment):
     return answer
 
 
+def is_half(name):
+    return name.endswith(".part")
+
+
 def is_writing(place):
-    return any(name.endswith(".part") for folder in ("data", "checkpoints", "runs")
+    return any(is_half(name) for folder in ("data", "checkpoints", "runs")
                for name in os.listdir(place / folder))
 
 
@@ -122,12 +129,20 @@ def orphans(group):
     return True
 
 
+def had_ended(answer, how, place, after):
+    """Whether a step was done before the signal came; Python itself, on its way out, no longer answers one."""
+    return answer.status == 0 or answer.status == -how != -signal.SIGKILL and not differences(
+        folders.results(after), folders.results(place))
+
+
 def verdict(answer, how):
-    """What is wrong with how a step ended; [] also where it had ended by itself."""
+    """What is wrong with how a step ended."""
     complaints = ["processes of it live on"] if answer.orphans else []
     if answer.status is None:
         return [*complaints, "did not end within 30 s"]
-    if answer.status == 0 or how == signal.SIGKILL:
+    if answer.status == 0:
+        return [*complaints, f"ended by itself, {TRIES} times over"]
+    if how == signal.SIGKILL:
         return complaints
     if answer.status != SHELL[how]:
         complaints.append(f"status {answer.status}, expected {SHELL[how]}")
@@ -140,9 +155,9 @@ def verdict(answer, how):
 
 
 def whole_files(place):
-    return [f"half of {name}" for name, content in trial.contents(place).items()
-            if not content.startswith(("link", "kind")) and not trial.is_temporary(name)
-            and not trial.is_whole(place / name)]
+    return [f"half of {name}" for name, content in folders.contents(place).items()
+            if not content.startswith(("link", "kind")) and not folders.is_temporary(name)
+            and not folders.is_whole(place / name)]
 
 
 def differences(expected, found):

@@ -8,6 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import faults_folders as folders
 import faults_trial as trial
 import numpy as np
 from faults_trial import Case
@@ -51,7 +52,7 @@ def full_disk_trials(starts, scratch, steps):
                 case = Case("full disks", f"{free >> 10} KiB are left on the disk", step, ANEW.get(step, []),
                             rewrites=True)
                 place = disk / "case"
-                trial.remove(place)
+                folders.remove(place)
                 with contextlib.suppress(FileNotFoundError):
                     (disk / "filler").unlink()
                 shutil.copytree(starts["done"], place, symlinks=True)
@@ -59,9 +60,9 @@ def full_disk_trials(starts, scratch, steps):
                     for path in (place / "data").iterdir():
                         path.unlink()
                 fill(disk, free)
-                before = trial.contents(place)
+                before = folders.contents(place)
                 answer = trial.run_step(step, case.argv, place)
-                after = trial.contents(place)
+                after = folders.contents(place)
                 yield case, trial.verdict(case, answer, before, after) + broken(place, before, after), answer
     finally:
         subprocess.run(["umount", disk], capture_output=True)
@@ -76,7 +77,7 @@ def fill(disk, free):
 def broken(place, before, after):
     """Files under their final names that are new or changed, and not whole."""
     return [f"half of {name}" for name, content in after.items()
-            if before.get(name) != content and not trial.is_temporary(name) and not trial.is_whole(place / name)]
+            if before.get(name) != content and not folders.is_temporary(name) and not folders.is_whole(place / name)]
 
 
 OTHER_WAYS = ("the same command", "another seed", "a path from the root", "a link to the folder", "a slash at the end",
@@ -90,9 +91,9 @@ def two_run_trials(starts, scratch, steps):
     """
     for step in steps:
         place = Path(scratch, "case")
-        trial.remove(place)
-        trial.copy_of(starts["done"], place)
-        trial.put_link(place)(Path(scratch, "link"))
+        folders.remove(place)
+        folders.copy_of(starts["done"], place)
+        folders.put_link(place)(Path(scratch, "link"))
         first = Case("two runs", "", step, ANEW.get(step, []))
         process, output, error = trial.fork(step, first.argv, place)
         held = wait_for_claim(process, place / trial.FOLDERS[OUTPUTS[step][0].upper()])
@@ -104,9 +105,9 @@ def two_run_trials(starts, scratch, steps):
                 if not held:
                     yield case, ["takes no claim: nothing keeps two runs apart"], trial.Answer(0, "", "", 0)
                     continue
-                before = trial.contents(place)
+                before = folders.contents(place)
                 answer = trial.run_step(step, case.argv, scratch if way == "from another folder" else place)
-                yield case, trial.verdict(case, answer, before, trial.contents(place)), answer
+                yield case, trial.verdict(case, answer, before, folders.contents(place)), answer
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process, signal.SIGKILL)
@@ -122,7 +123,7 @@ def after_a_dead_run(step, first, place):
                 rewrites=True)
     answer = trial.run_step(step, case.argv, place)
     own = {trial.FOLDERS[kind.upper()] for kind in OUTPUTS[step]}
-    left = [name for name in trial.contents(place) if trial.is_temporary(name) and name.split("/")[0] in own]
+    left = [name for name in folders.contents(place) if folders.is_temporary(name) and name.split("/")[0] in own]
     complaints = [f"left {name}" for name in left]
     yield case, complaints + ([f"status {answer.status}, expected 0"] if answer.status else []), answer
 

@@ -1,6 +1,7 @@
 """Steps in a wrong order, and folders whose files do not belong together: each must be told."""
 import shutil
 
+import faults_folders as folders
 import faults_trial as trial
 import numpy as np
 import torch
@@ -40,8 +41,8 @@ def told(answer):
 
 def mixed(starts, scratch, name):
     place = scratch / f"mixed_{name}"
-    trial.remove(place)
-    return trial.copy_of(starts["done"], place)
+    folders.remove(place)
+    return folders.copy_of(starts["done"], place)
 
 
 def stage1_again(starts, scratch):
@@ -156,6 +157,16 @@ def spoilt_network(file, value, tries):
     return make
 
 
+def other_tie(file, key, tries):
+    def make(starts, scratch):
+        """A network that says it belongs to something else."""
+        folder = mixed(starts, scratch, f"{file}_{key}")
+        state = torch.load(folder / f"checkpoints/{file}.pt", weights_only=True)
+        putting(f"checkpoints/{file}.pt", pt(state | {key: "0" * 16}))(folder)
+        return folder, tries
+    return make
+
+
 def foreign_fingerprint(key):
     def make(starts, scratch):
         """An error model that says it belongs to something else."""
@@ -168,7 +179,7 @@ def foreign_fingerprint(key):
 
 
 def link(source, target):
-    trial.clear(target)
+    folders.clear(target)
     shutil.copy(source, target)
 
 
@@ -198,6 +209,9 @@ MIXED = {
     "a stage 1 of infinities": spoilt_network("stage1", float("inf"), [("test_stage1", [])]),
     "a joint's network of NaN": spoilt_network("stage2_neck", float("nan"), [
         ("test_stage2", []), ("generate_train_output", ["--stage", "2"])]),
+    "a stage 1 of another split": other_tie("stage1", "split", [
+        ("test_stage1", []), ("generate_train_output", []), ("test_stage2", [])]),
+    "a joint's network of another stage 1's output": other_tie("stage2_neck", "refines", [("test_stage2", [])]),
     **{f"an error model of another {key}": foreign_fingerprint(key) for key in (
         "fingerprint", "labels", "poses", "deltas")},
 }

@@ -6,6 +6,7 @@ import time
 import zipfile
 from pathlib import Path
 
+import faults_folders as folders
 import faults_trial as trial
 import torch
 
@@ -31,16 +32,16 @@ def prepare(work, seed):
     for step in trial.STEPS:
         good(step, done)
         if step == "lsp_data":
-            trial.copy_of(done, starts["prepared"])
-    trial.copy_of(done, starts["begun"])
+            folders.copy_of(done, starts["prepared"])
+    folders.copy_of(done, starts["begun"])
     for path in (starts["begun"] / "checkpoints").iterdir():
         path.unlink()
     break_off("train_stage1", starts["begun"], "checkpoints/stage1_last.pt", *BEGUN["train_stage1"])
     break_off("train_stage2", starts["begun"], "checkpoints/stage2_neck_last.pt", *BEGUN["train_stage2"])
-    trial.copy_of(done, starts["zipped"])
-    trial.clear(starts["zipped"] / "raw/lsp_dataset")
+    folders.copy_of(done, starts["zipped"])
+    folders.clear(starts["zipped"] / "raw/lsp_dataset")
     (starts["zipped"] / "raw/lsp_dataset.zip").write_bytes(zip_of(raw_files(done)))
-    starts["one joint"] = trial.copy_of(done, Path(work, "one_joint"))
+    starts["one joint"] = folders.copy_of(done, Path(work, "one_joint"))
     for path in (starts["one joint"] / "checkpoints").glob("stage2_*"):
         if path.stem != "stage2_neck":
             path.unlink()

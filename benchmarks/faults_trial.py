@@ -6,16 +6,11 @@ there (a hang, a kill, code that a file smuggled in) stays there. Needs fork: Li
 """
 import contextlib
 import ctypes
-import hashlib
 import importlib
-import json
 import os
 import re
 import select
-import shutil
 import signal
-import socket
-import stat
 import subprocess
 import sys
 import time
@@ -23,9 +18,8 @@ import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
+import faults_folders as folders
 import torch
-from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -46,7 +40,7 @@ FLAGS = {
 }
 LONGEST_LINE = 2000  # characters of an error that is still one line to a reader
 ADVICE = re.compile(r"run: |run again|expected|there are: |lists the settings|;|make room|choose|\btry\b|\buse\b|leave "
-                    r"out|prepare|raise|train |generate |fetch|put ")
+                    r"out|prepare|raise|train |generate |fetch|put |needs a |is for ")
 MARK = "code_was_run"
 
 
@@ -196,29 +190,24 @@ def environment():
     return os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
-def copy_of(folder, place):
-    """A prepared folder again, by hard links; its subfolders are there even where they are empty."""
-    return Path(shutil.copytree(folder, place, copy_function=os.link, symlinks=True))
-
-
 def attempt(case, starts, scratch, run=run_step, limit=60):
     """Try a case. Returns its complaints (strings, none where all is well) and its Answer."""
     place = Path(scratch, "case")
     mark = Path(scratch, MARK)
-    remove(place)
-    clear(mark)
-    copy_of(starts[case.start], place)
+    folders.remove(place)
+    folders.clear(mark)
+    folders.copy_of(starts[case.start], place)
     try:
         if case.spoil:
             case.spoil(place)
-        before = contents(place)
+        before = folders.contents(place)
         answer = run(case.step, case.argv, place, case.inside, limit)
-        complaints = verdict(case, answer, before, contents(place))
+        complaints = verdict(case, answer, before, folders.contents(place))
         if mark.exists():
             complaints.append("executed code from the file")
         return complaints, answer
     finally:
-        remove(place)
+        folders.remove(place)
 
 
 def verdict(case, answer, before, after):
@@ -262,147 +251,13 @@ def losses(before, after, rewrites):
     """Files lost, altered or left over between two `contents`."""
     # step 1 takes away an older dataset.json, lest it vouch for the arrays of two runs
     given_up = {"data/dataset.json"} if rewrites else set()
-    found = [f"lost {name}" for name in before.keys() - after.keys() - given_up if not is_temporary(name)]
-    found += [f"left {name}" for name in after.keys() - before.keys() if is_temporary(name)]
+    found = [f"lost {name}" for name in before.keys() - after.keys() - given_up if not folders.is_temporary(name)]
+    found += [f"left {name}" for name in after.keys() - before.keys() if folders.is_temporary(name)]
     changed = [name for name in before.keys() & after.keys() if before[name] != after[name]]
-    added = [name for name in after.keys() - before.keys() if not is_temporary(name)]
+    added = [name for name in after.keys() - before.keys() if not folders.is_temporary(name)]
     if not rewrites:
         found += [f"altered {name}" for name in changed] + [f"added {name}" for name in added]
     return sorted(found)
-
-
-def is_temporary(name):
-    return name.endswith((".part", ".lock"))
-
-
-def contents(folder):
-    """What lies in a folder: relative name -> SHA-256 of a file, target of a link, or kind of anything else."""
-    found = {}
-    for path in sorted(Path(folder).rglob("*")):
-        kind = path.lstat().st_mode
-        name = path.relative_to(folder).as_posix()
-        if stat.S_ISLNK(kind):
-            found[name] = f"link to {os.readlink(path)}"
-        elif stat.S_ISREG(kind):
-            found[name] = sha256(path)
-        elif not stat.S_ISDIR(kind):
-            found[name] = f"kind {stat.S_IFMT(kind):o}"
-    return found
-
-
-KNOWN = {}  # a file that is linked into a thousand folders is read once, unless it is written to
-
-
-def sha256(path):
-    about = path.stat()
-    key = about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns if about.st_nlink < 2 else 0
-    if key not in KNOWN:
-        KNOWN[key] = hashlib.sha256(path.read_bytes()).hexdigest()
-    return KNOWN[key]
-
-
-def is_whole(path):
-    """Whether a file under its final name can be read to its end."""
-    try:
-        if path.suffix == ".npy":
-            np.load(path)
-        elif path.suffix == ".npz":
-            with np.load(path) as file:
-                [file[name] for name in file.files]
-        elif path.suffix == ".json":
-            json.loads(path.read_text(encoding="utf-8"))
-        elif path.suffix == ".pt":
-            torch.load(path, weights_only=True)
-        elif path.suffix == ".png":
-            with Image.open(path) as image:
-                image.load()
-        elif path.suffix == ".csv":
-            return path.read_bytes().endswith(b"\n")
-    except Exception:
-        return False
-    return True
-
-
-def results(folder):
-    """What a step computed, told apart bit for bit: arrays and networks -> SHA-256 of their numbers."""
-    found = {}
-    for path in sorted(Path(folder).rglob("*")):
-        if path.suffix == ".npy":
-            found[path.name] = sha256(path)
-        elif path.suffix == ".npz":
-            with np.load(path) as file:
-                found[path.name] = _digest((name, file[name]) for name in sorted(file.files))
-        elif path.suffix == ".pt":
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            for part in ("weights", "model", "average", "best_weights"):
-                if state.get(part):
-                    found[f"{path.name} {part}"] = _digest((name, np.asarray(value)) for name, value
-                                                           in state[part].items())
-            found[f"{path.name} losses"] = str([row["loss"] for row in state["history"]])
-    return found
-
-
-def _digest(named):
-    digest = hashlib.sha256()
-    for name, array in named:
-        digest.update(f"{name} {array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
-
-
-def remove(path):
-    """A folder and whatever a case left in it, folders without permissions as well."""
-    if not os.path.lexists(path):
-        return
-    for folder, _, _ in os.walk(path):
-        os.chmod(folder, 0o700)
-    shutil.rmtree(path)
-
-
-def put(path, content):
-    """Replace a file, which may be linked elsewhere, by bytes."""
-    clear(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-
-
-def clear(path):
-    if os.path.lexists(path):
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-
-
-def put_fifo(path):
-    clear(path)
-    os.mkfifo(path)
-
-
-def put_socket(path):
-    clear(path)
-    here = os.getcwd()
-    os.chdir(path.parent)  # a socket's path has 107 characters at most
-    try:
-        with socket.socket(socket.AF_UNIX) as end:
-            end.bind(path.name)
-    finally:
-        os.chdir(here)
-
-
-def put_link(target):
-    def make(path):
-        clear(path)
-        path.symlink_to(path.name if target is None else target)
-    return make
-
-
-def put_folder(path):
-    clear(path)
-    path.mkdir()
-    (path / "something").write_text("of the user's\n")
-
-
-# what may lie where a file should be
-NO_FILES = {"a folder": put_folder, "a FIFO": put_fifo, "a socket": put_socket, "a dangling link": put_link("nowhere"),
-            "a link to itself": put_link(None), "a link to /dev/zero": put_link("/dev/zero"),
-            "a link to /dev/null": put_link("/dev/null")}
 
 
 def hold_to_permissions():

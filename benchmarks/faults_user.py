@@ -1,6 +1,7 @@
 """Bad flags of every script, and folders that can't be read or written."""
 import re
 
+import faults_folders as folders
 import faults_trial as trial
 from faults_trial import Case, script
 
@@ -106,6 +107,10 @@ WRITTEN = {"lsp_data": ("data/train_images.npy", "data/test_labels.npy", "data/t
            "train_stage2": ("checkpoints/stage2_neck.pt", "checkpoints/stage2_neck_last.pt",
                             "runs/stage2_training.csv"),
            "test_stage2": ("runs/stage2.json", "runs/stage2_predictions.npy", "runs/stage2.png")}
+# in words, its name, what makes it
+NO_FOLDERS = (("a file", "x", lambda path: folders.put(path, b"of the user's")), ("a FIFO", "x", folders.put_fifo),
+              ("a link to itself", "x", folders.put_link(None)), ("a device", "/dev/null", None),
+              ("of a name too long", "n" * 300, None))
 ANEW = {"train_stage1": ["--restart"], "train_stage2": ["--joints", "neck", "--restart"]}
 
 
@@ -114,12 +119,9 @@ def folder_cases():
         flags = ANEW.get(step, [])
         for kind in OUTPUTS[step]:
             usual = trial.FOLDERS[kind.upper()]
-            for what, name, make in (("a file", "x", lambda path: trial.put(path, b"of the user's")),
-                                     ("below a file", "x/y", lambda path: trial.put(path.parent, b"the user's")),
-                                     ("a FIFO", "x", trial.put_fifo), ("a link to itself", "x", trial.put_link(None)),
-                                     ("a link to nowhere deep", "x", trial.put_link("/proc/nowhere/deep")),
-                                     ("in /proc", "/proc/nowhere", None), ("a device", "/dev/null", None),
-                                     ("of a name too long", "n" * 300, None), ("read-only", usual, read_only)):
+            for what, name, make in (*NO_FOLDERS, ("read-only", usual, read_only), ("in /proc", "/proc/nowhere", None),
+                                     ("below a file", "x/y", lambda path: folders.put(path.parent, b"the user's")),
+                                     ("a link to nowhere deep", "x", folders.put_link("/proc/nowhere/deep"))):
                 if kind == "data_dir" and step == "generate_train_output" and what != "read-only":
                     continue  # it is read first
                 spoil = (lambda folder, make=make, name=name: make(folder / name)) if make else None
@@ -128,18 +130,15 @@ def folder_cases():
                            folders={kind: name})
         for kind in INPUTS[step]:
             usual = trial.FOLDERS[kind.upper()]
-            for what, name, make in (("absent", "x", None), ("empty", "x", lambda path: path.mkdir()),
-                                     ("a file", "x", lambda path: trial.put(path, b"of the user's")),
-                                     ("a FIFO", "x", trial.put_fifo), ("a link to itself", "x", trial.put_link(None)),
-                                     ("unreadable", usual, unreadable), ("a device", "/dev/null", None),
-                                     ("of a name too long", "n" * 300, None)):
+            for what, name, make in (*NO_FOLDERS, ("unreadable", usual, unreadable), ("absent", "x", None),
+                                     ("empty", "x", lambda path: path.mkdir())):
                 spoil = (lambda folder, make=make, name=name: make(folder / name)) if make else None
                 yield Case("folders", f"--{kind.replace('_', '-')} is {what}", step, flags, spoil,
                            (name.split("/")[-1], name), (1, 2), inside=trial.hold_to_permissions,
                            folders={kind: name})
         for file in WRITTEN[step]:
             yield Case("folders", f"a folder lies where {file} goes", step, flags,
-                       lambda folder, file=file: trial.put_folder(folder / file), (file.split("/")[-1],), (1, 2),
+                       lambda folder, file=file: folders.put_folder(folder / file), (file.split("/")[-1],), (1, 2),
                        rewrites=True)
 
 
