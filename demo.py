@@ -18,7 +18,7 @@ SEED = 0                  # 0 ... 4294967295: of the figures, the networks and t
 DEVICE = "cpu"            # auto, cpu, cuda, cuda:1, mps
 TRAIN_FIGURES = 1150      # 20 ... 1000000: figures to train on, validation included
 TEST_FIGURES = 200        # 2 ... 1000000: figures to test on
-VALIDATION_SHARE = 0.13   # 0 ... 0.9: of the figures to train on
+VALIDATION_SHARE = 0.13   # 0.01 ... 0.9: of the figures to train on
 STAGE1_EPOCHS = 20        # 1 ... 100000: passes of stage 1
 STAGE2_EPOCHS = 3         # 1 ... 100000: passes of each cascade network
 

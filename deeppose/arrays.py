@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from .claims import temporary_path
-from .errors import Failure, UserError
+from .errors import Failure, UserError, reason
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,10 @@ def whole(path):
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        raise Failure(f"{os.path.abspath(path)} can't be written ({error.strerror or error}); make room there, or name "
-                      "another folder") from None
+        other = error.filename and Path(error.filename) not in (path, temporary)  # which was in the way
+        why = reason(error) if other else error.strerror or error
+        raise Failure(f"{os.path.abspath(path)} can't be written ({why}); make room there, or name another folder") \
+            from None
     finally:
         with contextlib.suppress(OSError):  # a path that can't be written can't be looked at either
             temporary.unlink(missing_ok=True)

@@ -262,7 +262,7 @@ def rescaled(made, least, most):
 @pytest.mark.parametrize("flags, message", [
     (["--crop-size", 4], "--crop-size is 4, expected 16 ... 4096"),
     (["--context", 0.5], "--context is 0.5, expected 1 ... 10"),
-    (["--validation-share", 1], "--validation-share is 1.0, expected 0 ... 0.9"),
+    (["--validation-share", 1], "--validation-share is 1.0, expected 0.001 ... 0.9"),
     (["--copy-scale", 1.2, 0.8], "--copy-scale is 1.2 0.8, expected the smaller number first"),
     (["--workers", 62], "--workers is 62, expected 0 ... 61"),
 ])
@@ -273,7 +273,7 @@ def test_settings_beyond_their_range_are_told(blob_dir, tmp_path, capsys, flags,
 
 
 @pytest.mark.parametrize("kind, flags, message", [
-    (UserError, ["--validation-share", 0], "no validation person among 18 training persons; raise --validation-share"),
+    (UserError, ["--validation-share", 0.001], "no validation person among 18 training persons; raise --validation-share"),
     (UserError, ["--duplicate-distance", 255], "no validation person among 18 training persons"),  # all are alike
     (UserError, ["--lsp-train-images", 12], "holds images 1 ... 12; those up to 12 train .* change --lsp-train-images"),
     (Failure, ["--crop-size", 4096, "--extra-copies", 1000, "--context", 1],
