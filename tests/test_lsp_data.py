@@ -273,7 +273,8 @@ def test_settings_beyond_their_range_are_told(blob_dir, tmp_path, capsys, flags,
 
 
 @pytest.mark.parametrize("kind, flags, message", [
-    (UserError, ["--validation-share", 0.001], "no validation person among 18 training persons; raise --validation-share"),
+    (UserError, ["--validation-share", 0.001],
+     "no validation person among 18 training persons; raise --validation-share"),
     (UserError, ["--duplicate-distance", 255], "no validation person among 18 training persons"),  # all are alike
     (UserError, ["--lsp-train-images", 12], "holds images 1 ... 12; those up to 12 train .* change --lsp-train-images"),
     (Failure, ["--crop-size", 4096, "--extra-copies", 1000, "--context", 1],
