@@ -56,7 +56,7 @@ class Course:
             return None
         checkpoint = load_checkpoint(self.final, self.again, kinds)
         if self.last.exists():
-            if load_checkpoint(self.last, self.again, STATE)["begun"] != checkpoint.get("begun"):
+            if self._state()["begun"] != checkpoint.get("begun"):
                 return None
             self.last.unlink()  # ended between the two
         return checkpoint
@@ -75,7 +75,7 @@ class Course:
             if resume:
                 raise UserError(f"{self.last.resolve()} not found: there is nothing to resume; train without --resume")
             return None
-        state = load_checkpoint(self.last, self.again, STATE)
+        state = self._state()
         for name, text in self.ties.items():
             if state["ties"].get(name) != text:
                 raise UserError(f"{self.last} was begun on other {name}; run: {self.again}")
@@ -172,6 +172,17 @@ class Course:
     def _draw(self, curves):
         if curves and self.history:
             training_curves(curves, self.history)
+
+    def _state(self):
+        state = load_checkpoint(self.last, self.again, STATE)
+        try:
+            whole = all(isinstance(row, dict) and row["seconds"] >= 0 and row["epoch"] == number
+                        and not math.isnan(self.score(row)) for number, row in enumerate(state["history"], 1))
+        except (KeyError, TypeError):
+            whole = False
+        if not whole or not 0 <= state["best_epoch"] <= len(state["history"]):
+            raise Failure(f"{self.last.resolve()} is broken: its history is none of epochs; run: {self.again}")
+        return state
 
     def _owner(self):
         """Which training `final` is of; "" = not told, None = there is none."""

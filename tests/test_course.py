@@ -36,7 +36,7 @@ def go(it, scores, model=None):
     for score in scores:
         number = len(it.history) + 1
         torch.nn.init.constant_(model.weight, number)
-        it.record({"epoch": number, "pdj": score, "loss_score": -score}, model)
+        it.record({"epoch": number, "pdj": score, "loss_score": -score, "seconds": 1.0}, model)
 
 
 def weight(path):
@@ -201,6 +201,17 @@ def test_a_broken_state_is_told_with_its_file(tmp_path, key, name, value, messag
     again = course(tmp_path)
     with pytest.raises(Failure, match=f"stage1_last.pt is broken: .*({message})"):
         begin(again, again.left())
+
+
+@pytest.mark.parametrize("key, value", [
+    ("history", [1, "a"]), ("history", [{"epoch": 1}]), ("history", [{"epoch": 2, "pdj": 1.0, "seconds": 1.0}]),
+    ("history", [{"epoch": 1, "pdj": None, "seconds": 1.0}]), ("best_epoch", -1), ("best_epoch", 2)])
+def test_a_history_that_is_none_of_epochs_is_told(tmp_path, key, value):
+    go(course(tmp_path), [1.0])
+    state = load_checkpoint(tmp_path / "stage1_last.pt", "")
+    save_checkpoint(tmp_path / "stage1_last.pt", state | {key: value})
+    with pytest.raises(Failure, match="stage1_last.pt is broken: its history is none of epochs; run: python train.py"):
+        course(tmp_path).left()
 
 
 def test_options_of_the_optimiser_are_those_of_this_run():
