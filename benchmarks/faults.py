@@ -91,6 +91,7 @@ def measure(settings, work):
                              *((case, trial.run_command) for case in again)]:
             complaints, answer = trial.attempt(case, starts, scratch, run_as, settings.seconds)
             count(tally[reader], case, complaints, answer)
+        print(f"{reader}: {tally[reader]['survived']:,} of {tally[reader]['tried']:,} survived", flush=True)
     for kind, trials in rest.items():
         if not settings.only or kind in settings.only:
             for case, complaints, answer in trials():

@@ -1,5 +1,4 @@
 """Bad networks: stage 1's, the cascade's, what going on needs, and files given as --weights."""
-import copy
 import io
 import shutil
 import struct
@@ -169,30 +168,31 @@ def weights_cases(starts):
     good = (done / "checkpoints/stage1.pt").read_bytes()
     file = "weights.pt"
     more = {"start": "prepared", "flags": ["--weights", file], "mention": (file,)}
-    yield from file_cases("--weights", "train_stage1", file, good, done, cut=16, **more)
+    yield from file_cases("initial weights", "train_stage1", file, good, done, cut=16, without=("pt",), **more)
     state = torch.load(io.BytesIO(good), weights_only=True)
     backbone = {name.removeprefix("backbone."): value for name, value in state["weights"].items()
                 if name.startswith("backbone.")}
     contents = {f"a checkpoint: {what}": value for what, value in bad_states(
         {key: state[key] for key in ("network", "weights", "split")}, "checkpoints/stage1.pt").items()
         if what.startswith(("it ", "its ", "weights"))}
-    contents |= {f"a state_dict: {what}": value for what, value in bad_weights(backbone).items() if what not in (
-        "one more",)}
+    contents |= {f"a state_dict: {what}": value for what, value in bad_weights(backbone).items()
+                 # the package of these weights has other names, and more
+                 if what not in ("one more", "their names changed")}
+    contents["a state_dict of something else"] = {"a": torch.ones(2)}
+    del contents["a checkpoint: it holds only its weights"]  # which would do, of a backbone
     for what, content in contents.items():
-        if what.endswith(("it holds only its weights",)):
-            continue
-        yield Case("--weights", what, "train_stage1", spoil=putting(file, lambda content=content: pt(content)),
+        yield Case("initial weights", what, "train_stage1", spoil=putting(file, lambda content=content: pt(content)),
                    statuses=(1, 2), **more)
     for what, other in {"a joint's network": "checkpoints/stage2_neck.pt", "an array": "data/train_output.npy",
                         "what going on needs": "checkpoints/stage1_last.pt"}.items():
-        yield Case("--weights", what, "train_stage1", statuses=(1, 2),
+        yield Case("initial weights", what, "train_stage1", statuses=(1, 2),
                    spoil=lambda folder, other=other: shutil.copy(done / other, folder / file), **more)
     for what, content in damaged(good).items():
-        yield Case("--weights", what, "train_stage1", spoil=putting(file, content), **more)
-    yield Case("--weights", "a file that is not there", "train_stage1", statuses=(2,), **more)
-    yield Case("--weights", "a network of another kind", "train_stage1", spoil=putting(file, good), statuses=(1, 2),
-               **(more | {"flags": [*more["flags"], "--backbone", "resnet18"]}))
-    lesser = copy.deepcopy(state)
-    lesser["weights"] = {name: value for name, value in state["weights"].items() if not name.startswith("head")}
-    yield Case("--weights", "a checkpoint without its last layer", "train_stage1",
+        yield Case("initial weights", what, "train_stage1", spoil=putting(file, content), **more)
+    yield Case("initial weights", "a file that is not there", "train_stage1", statuses=(2,), **more)
+    yield Case("initial weights", "a network of another kind", "train_stage1", spoil=putting(file, good),
+               statuses=(1, 2), **(more | {"flags": [*more["flags"], "--backbone", "resnet18"]}))
+    lesser = state | {"weights": {name: value for name, value in state["weights"].items()
+                                  if not name.startswith("head")}}
+    yield Case("initial weights", "a checkpoint without its last layer", "train_stage1",
                spoil=putting(file, lambda: pt(lesser)), statuses=(1, 2), **more)

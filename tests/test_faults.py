@@ -102,8 +102,8 @@ def test_a_sample_of_all_faults_is_survived(tmp_path):
     failed = [failed for kind in report["kinds"].values() for failed in kind["failed"]]
     assert not failed, json.dumps(failed, indent=1)
     kinds = {"flags", "folders", "disks", "archive", "joints.mat", "image", ".npy", ".npz", ".json", "network, stage 1",
-             "network, cascade", "going on, stage 1", "going on, cascade", "--weights", "pickle", "two runs", "orders",
-             "kills"}
+             "network, cascade", "going on, stage 1", "going on, cascade", "initial weights", "pickle", "two runs",
+             "orders", "kills"}
     assert kinds <= report["kinds"].keys() and report["kinds"]["kills"]["tried"] == 2
     assert report["tried"] == report["survived"] > 60
     assert "fewer than --least" not in done.stdout  # each reader has its sixty
