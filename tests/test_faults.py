@@ -94,7 +94,7 @@ def test_a_step_that_hangs_is_ended(complaints):
 
 def test_a_sample_of_all_faults_is_survived(tmp_path):
     done = subprocess.run(
-        [sys.executable, str(ROOT / "benchmarks/faults.py"), "--share", "0.015", "--kills", "2", "--in-processes", "0",
+        [sys.executable, str(ROOT / "benchmarks/faults.py"), "--share", "0.005", "--kills", "2", "--in-processes", "0",
          "--result-dir", str(tmp_path), "--work-dir", str(tmp_path / "work")],
         capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False)
     assert done.returncode == 0, done.stderr
@@ -105,5 +105,5 @@ def test_a_sample_of_all_faults_is_survived(tmp_path):
              "network, cascade", "going on, stage 1", "going on, cascade", "initial weights", "pickle", "two runs",
              "orders", "kills"}
     assert kinds <= report["kinds"].keys() and report["kinds"]["kills"]["tried"] == 2
-    assert report["tried"] == report["survived"] > 60
+    assert report["tried"] == report["survived"] > 40
     assert "fewer than --least" not in done.stdout  # each reader has its sixty
