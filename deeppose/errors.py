@@ -1,10 +1,13 @@
 """Mistakes and failures told in one line instead of a traceback, and how a script ends.
 
-A script imports `run` before anything slow, so that Ctrl-C while torch loads ends in a line as well.
+A script imports `run` before anything slow, so that Ctrl-C and SIGTERM while torch loads end in a line as well.
 """
+import multiprocessing
+import os
 import re
 import signal
 import sys
+import threading
 
 FULL = re.compile("out of memory|can't allocate memory|not enough memory")  # as torch says it of a GPU and of a CPU
 INTERRUPTED, TERMINATED = 130, 143  # as a shell counts what a signal ended
@@ -71,10 +74,17 @@ def _terminate(number, frame):
 
 
 def _told(kind, error, trace):
-    if issubclass(kind, KeyboardInterrupt):  # before `run` has begun: while modules are imported
+    if issubclass(kind, Terminated):  # before `run` has begun: while modules are imported
+        print("terminated", file=sys.stderr, flush=True)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)  # Python would end as by Ctrl-C
+    elif issubclass(kind, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, trace)
 
 
 sys.excepthook = _told
+if multiprocessing.parent_process() is None and threading.current_thread() is threading.main_thread() \
+        and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+    signal.signal(signal.SIGTERM, _terminate)
