@@ -38,7 +38,8 @@ def kill_trials(work, seed, kills, whole=True):
     before, after, seconds = reference(work, seed, dict.fromkeys(steps), 410 if whole else FIGURES)
     for number in range(kills):
         step = steps[number % len(steps)]
-        how, writing = SIGNALS[number % 3], number // len(steps) % 2 == 0
+        turn = number // len(steps)
+        how, writing = SIGNALS[(number + turn) % 3], turn % 2 == 0
         place = work / "killed"
         for _ in range(TRIES):
             moment = None if writing else chance.uniform(EARLIEST, seconds[step])
