@@ -85,6 +85,7 @@ def _told(kind, error, trace):
 
 
 sys.excepthook = _told
-if multiprocessing.parent_process() is None and threading.current_thread() is threading.main_thread() \
+# not in a worker, which is to end at once; while it still loads, only its name tells that it is one
+if multiprocessing.current_process().name == "MainProcess" and threading.current_thread() is threading.main_thread() \
         and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
     signal.signal(signal.SIGTERM, _terminate)

@@ -145,3 +145,13 @@ def alive(session):
 
 def workers_of(parent):
     return sum(row[0] == str(parent) and "spawn_main" in row[1] for row in table("ppid", "args"))
+
+
+def ends_at_once(_):
+    import deeppose.errors  # noqa: F401  as every script does
+    return signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_worker_that_is_to_end_is_not_kept_by_what_a_script_says_of_it():
+    with worker_map(2) as parallel:
+        assert list(parallel(ends_at_once, range(2))) == [True, True]
