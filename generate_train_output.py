@@ -20,7 +20,7 @@ from deeppose.error_model import DRAWS, ErrorSampler, fit_error_model
 from deeppose.inference import diameters
 from deeppose.persons import load_persons
 from deeppose.settings import next_command, parse_settings
-from trained_stages import load_stages, run_stages
+from networks.trained_stages import load_stages, run_stages
 
 DATA_DIR = "data"               # prepared arrays; the output goes there too
 CHECKPOINT_DIR = "checkpoints"  # weights

@@ -1,10 +1,10 @@
 """Stage 1: a ResNet (or a smaller backbone) that regresses all joints from one window."""
 from torch import nn
 
-from backbones import Stage1Network
 from deeppose.losses import coordinate_loss, masked_loss
 from deeppose.precision import in_float32
-from residual_likelihood import ResidualLikelihood
+from networks.backbones import Stage1Network
+from networks.residual_likelihood import ResidualLikelihood
 
 
 class ResNetRegressor(Stage1Network):

@@ -18,7 +18,7 @@ from deeppose.losses import masked_loss
 from deeppose.persons import load_persons
 from deeppose.settings import next_command, parse_settings
 from deeppose.testing import mean_pose, write_test_run
-from trained_stages import load_stage1
+from networks.trained_stages import load_stage1
 
 DATA_DIR = "data"               # prepared arrays
 CHECKPOINT_DIR = "checkpoints"  # weights

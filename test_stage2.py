@@ -16,7 +16,7 @@ from deeppose.devices import Cores, Stopwatch, choose_device
 from deeppose.persons import load_persons
 from deeppose.settings import parse_settings
 from deeppose.testing import mean_pose, write_test_run
-from trained_stages import load_stages, run_stages
+from networks.trained_stages import load_stages, run_stages
 
 DATA_DIR = "data"               # prepared arrays
 CHECKPOINT_DIR = "checkpoints"  # weights

@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from backbones import load_initial_weights
 from deeppose.augment import cut_out, half_bodies, mirror_joints, random_colour, random_windows
 from deeppose.checkpoints import plain_settings
 from deeppose.claims import claimed
@@ -38,8 +37,8 @@ from deeppose.training import (
     train_one_epoch,
 )
 from deeppose.validation import evaluate, scores_of
-from integral_stage1 import IntegralNet
-from resnet_stage1 import ResNetRegressor
+from networks.backbones import load_initial_weights
+from networks.stage1 import new_network
 
 DATA_DIR = "data"                # prepared arrays
 CHECKPOINT_DIR = "checkpoints"   # weights
@@ -128,7 +127,7 @@ def train(settings, group):
                         "finished, --checkpoint-dir names another folder")
 
     torch.manual_seed(settings.seed)
-    network = new_network(settings, len(persons.skeleton.joints))
+    network = new_network(settings.network, len(persons.skeleton.joints), settings.input_size, vars(settings))
     network.freeze(settings.frozen_stages, settings.freeze_batchnorm)
     if not state and load_initial_weights(network, settings.weights) not in (None, persons.split):
         print(f"warning: {settings.weights} was trained on another split of the persons: those held out here may be "
@@ -226,16 +225,6 @@ def course_of(persons, rows, settings):
 
     return Course(Path(settings.checkpoint_dir, "stage1.pt"), plain_settings(settings), PLACES,
                   {"data": persons.labels}, "python train_stage1.py --restart", score, content, FIXED, early=True)
-
-
-def new_network(settings, joints):
-    if settings.network == "regression":
-        return ResNetRegressor(settings.backbone, joints, settings.dropout, settings.loss)
-    if settings.input_size % 32:
-        raise UserError(f"--input-size {settings.input_size}: --network integral needs a multiple of 32")
-    if settings.loss == "rle":
-        raise UserError("--loss rle is for --network regression")
-    return IntegralNet(settings.backbone, joints, settings.loss, settings.heatmap_weight)
 
 
 def batches(persons, chosen, generator, settings):

@@ -40,7 +40,7 @@ from deeppose.training import (
     train_one_epoch,
     write_rows,
 )
-from trained_stages import CASCADE, SHARED, cascade_path, load_cascade_checkpoint, load_stages
+from networks.trained_stages import CASCADE, SHARED, cascade_path, load_cascade_checkpoint, load_stages
 
 DATA_DIR = "data"                # prepared arrays
 CHECKPOINT_DIR = "checkpoints"   # weights

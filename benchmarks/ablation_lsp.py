@@ -27,8 +27,8 @@ from deeppose.reports import provenance, score  # noqa: E402
 from deeppose.settings import parse_settings  # noqa: E402
 from deeppose.steps import run_steps  # noqa: E402
 from deeppose.testing import gain  # noqa: E402
-from integral_stage1 import IntegralNet, centres, shares_of  # noqa: E402
-from trained_stages import load_stage1  # noqa: E402
+from networks.integral import IntegralNet, centres, shares_of  # noqa: E402
+from networks.trained_stages import load_stage1  # noqa: E402
 
 RAW_DIR = "data/raw"            # holds lsp_dataset.zip and lspet_dataset.zip
 WORK_DIR = "runs/ablation_lsp"  # data and one folder a row

@@ -11,7 +11,7 @@ import faults_trial as trial
 import torch
 
 from demo_data import write_figures
-from efficientnet_lite import EfficientNetLite0
+from networks.efficientnet_lite import EfficientNetLite0
 
 FIGURES = 40
 BEGUN = {"train_stage1": ["--epochs", "8"], "train_stage2": ["--epochs", "60", "--joints", "neck"]}  # to go on with

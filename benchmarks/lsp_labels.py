@@ -34,7 +34,7 @@ from deeppose.photographs import list_photographs
 from deeppose.reports import provenance, score
 from deeppose.settings import parse_settings
 from deeppose.skeletons import LSP
-from trained_stages import load_stage1
+from networks.trained_stages import load_stage1
 
 RAW_DIR = "data/raw"            # holds lsp_dataset.zip and lspet_dataset.zip
 DATA_DIR = "data"               # what lsp_data.py made of them

@@ -24,7 +24,7 @@ from deeppose.devices import choose_device  # noqa: E402
 from deeppose.persons import load_persons  # noqa: E402
 from deeppose.reports import provenance, score  # noqa: E402
 from deeppose.steps import command_of, run_steps  # noqa: E402
-from trained_stages import load_stage1  # noqa: E402
+from networks.trained_stages import load_stage1  # noqa: E402
 
 HEADLINES = (("pck@0.2", "mean"), ("pck@0.2", "mean12"), ("pckh@0.5", "mean"), ("pcp_strict@0.5", "mean10"),
              ("pcp_strict@0.5", "mean8"))

@@ -79,7 +79,7 @@ def steps(network, side, input_size, batch_size, seconds):
     from cascade_net import CascadeNet
     from deeppose.devices import LOOK_SECONDS, Cores, choose_device
     from deeppose.training import make_optimiser
-    from integral_stage1 import IntegralNet
+    from networks.integral import IntegralNet
     choose_device("cpu")
     cores = Cores(0 if side == "free cores" else torch.get_num_threads())
     torch.manual_seed(0)

@@ -46,9 +46,9 @@ from deeppose.reports import provenance  # noqa: E402
 from deeppose.settings import parse_settings  # noqa: E402
 from deeppose.skeletons import LSP  # noqa: E402
 from deeppose.training import index_batches, make_optimiser, train_one_epoch  # noqa: E402
-from integral_stage1 import IntegralNet  # noqa: E402
+from networks.integral import IntegralNet  # noqa: E402
 from resnet_stage1 import ResNetRegressor  # noqa: E402
-from trained_stages import CascadeStage, Stage1, cascade_path, run_stages  # noqa: E402
+from networks.trained_stages import CascadeStage, Stage1, cascade_path, run_stages  # noqa: E402
 
 RAW_DIR = "data/raw"         # raw archives, for step 1
 RESULT_DIR = "runs"          # where <name>_<hardware>.json goes; the published ones are in results/
@@ -350,7 +350,8 @@ def first_pose(folder, stage1, networks, settings):
             "sigma": settings.sigma, "smallest_diameter": 0.1, "usual_side": USUAL_DIAMETER * settings.sigma,
             "flip_test": False, "refines": "", "settings": {}, "history": []})
     program = ("import sys, torch; from deeppose.persons import load_persons; "
-               "from deeppose.devices import choose_device; from trained_stages import load_stages, run_stages; "
+               "from deeppose.devices import choose_device; "
+               "from networks.trained_stages import load_stages, run_stages; "
                "folder, device = sys.argv[1], choose_device(sys.argv[2]); "
                "persons = load_persons(folder + '/data', 'train', device, 'streamed'); "
                "stages = load_stages(folder + '/checkpoints', persons, device); "

@@ -23,7 +23,7 @@ def test_a_claim_keeps_others_out_until_its_process_ends_however_it_does(tmp_pat
     with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], cwd=PROJECT, stdout=subprocess.PIPE,
                           text=True) as other:
         assert other.stdout.readline() == "held\n"
-        with pytest.raises(UserError, match=f"another run .*process {other.pid} on .*is writing stage 1 there; wait for it"):
+        with pytest.raises(UserError, match=f"another run .*process {other.pid} on .*is writing stage 1 there; wait"):
             with claimed(tmp_path, "stage 1"):
                 pass
         with claimed(tmp_path, "scores"):

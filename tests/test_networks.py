@@ -5,6 +5,7 @@ import os
 import pickle
 import re
 import shutil
+import textwrap
 import warnings
 import zipfile
 from urllib.error import URLError
@@ -14,18 +15,22 @@ import pytest
 import torch
 import torchvision
 
-import efficientnet_lite
-from backbones import load_initial_weights, resnets
+import train_stage1
 from cascade_net import CascadeNet, ResponseNorm
 from deeppose.crops import box_windows, sample_windows
 from deeppose.errors import Failure, UserError
 from deeppose.losses import masked_loss
 from deeppose.precision import in_float32
+from deeppose.reports import PROJECT
+from deeppose.settings import _constants
 from deeppose.skeletons import LSP
 from deeppose.training import make_optimiser, train_one_epoch
-from efficientnet_lite import EfficientNetLite0
-from integral_stage1 import IntegralNet
-from residual_likelihood import ResidualLikelihood
+from networks import efficientnet_lite
+from networks.backbones import load_initial_weights, resnets
+from networks.efficientnet_lite import EfficientNetLite0
+from networks.integral import IntegralNet
+from networks.residual_likelihood import ResidualLikelihood
+from networks.stage1 import NETWORKS, new_network
 from resnet_stage1 import ResNetRegressor
 
 
@@ -495,3 +500,37 @@ def test_what_is_frozen_stays_as_it_is_and_the_rest_learns(network):
     assert moved and not [name for name in moved if name.startswith(tuple(norms))]
     with pytest.raises(UserError, match="stages with its stem; 9 can't be frozen"):
         network.freeze(stages=9)
+
+
+def test_the_list_of_networks_is_what_the_setting_offers():
+    settings, note = vars(train_stage1), _constants(train_stage1.__file__)["NETWORK"][1]
+    assert note.split(":")[0].split(" | ") == list(NETWORKS) and settings["NETWORK"] in NETWORKS
+    for name in NETWORKS:
+        network = new_network(name, 5, 64, {"backbone": "resnet18", "loss": "mse", "epochs": 3})
+        assert network.arguments["joints"] == 5 and network.arguments["backbone"] == "resnet18"
+        output = network(torch.randn(2, 3, 64, 64))
+        joints, confidence = network.joints(output)
+        assert joints.shape == (2, 5, 2) and (confidence is None or confidence.shape == (2, 5))
+    with pytest.raises(UserError, match="--input-size 40: --network integral needs a multiple of 32"):
+        new_network("integral", 5, 40, {})
+    with pytest.raises(UserError, match="--loss rle is for --network regression"):
+        new_network("integral", 5, 64, {"loss": "rle"})
+
+
+def test_the_readmes_own_network_is_one(monkeypatch):
+    text = (PROJECT / "README.md").read_text(encoding="utf-8").split("**A network of your own**")[1]
+    block = text[text.index("    from deeppose"):text.index("    # networks/stage1.py")]
+    scope = {}
+    exec(textwrap.dedent(block), scope)  # noqa: S102
+    monkeypatch.setitem(NETWORKS, "max", scope["MaxPooled"])
+    network = new_network("max", 4, 64, {"backbone": "resnet18", "loss": "smooth_l1"})
+    target = torch.rand(2, 4, 2) - 0.5
+    target[0, 1] = torch.nan
+    output = network(torch.randn(2, 3, 64, 64))
+    loss = network.loss(output, target)
+    loss.backward()
+    assert loss.isfinite() and network.joints(output)[0].shape == (2, 4, 2)
+    partner = torch.tensor([1, 0, 2, 3])
+    assert torch.equal(network.mirrored(network.mirrored(output, partner), partner), output)
+    again = scope["MaxPooled"].from_checkpoint({"network": network.arguments, "weights": network.state_dict()})
+    assert torch.equal(again(torch.ones(1, 3, 64, 64)), network.eval()(torch.ones(1, 3, 64, 64)))

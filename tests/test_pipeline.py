@@ -26,7 +26,7 @@ from deeppose.errors import Failure, UserError
 from deeppose.persons import load_persons
 from deeppose.settings import parse_settings
 from deeppose.skeletons import LSP
-from trained_stages import load_stages, run_stages
+from networks.trained_stages import load_stages, run_stages
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = ["demo_data", "demo", "lsp_data", "train_stage1", "test_stage1", "generate_train_output", "train_stage2",

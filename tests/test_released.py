@@ -10,7 +10,7 @@ from deeppose.checkpoints import load_checkpoint
 from deeppose.metrics import diameters, joint_hits, overall_mean
 from deeppose.persons import load_persons
 from deeppose.testing import mean_pose
-from trained_stages import load_stage1
+from networks.trained_stages import load_stage1
 
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
 

@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from deeppose.checkpoints import read_tensors, weights_fault
 from deeppose.errors import Failure, UserError, reason
 from deeppose.restoring import form, misfit, restored
-from efficientnet_lite import EfficientNetLite0, imagenet_file, load_weights
+from .efficientnet_lite import EfficientNetLite0, imagenet_file, load_weights
 
 LITE = "efficientnet_lite0"
 
@@ -22,7 +22,15 @@ class Stage1Network(nn.Module):
 
     backbone  a torchvision ResNet by name, or efficientnet_lite0; randomly initialised (see `load_initial_weights`)
     pooled    whether features at stride 32 will be pooled: efficientnet_lite0's then come after its last convolution
+
+    A network adds `arguments`, with which its constructor makes it again, `loss_name`, and
+        forward(images)             (B, 3, S, S) normalised -> its output
+        loss(output, joints)        a scalar; joints (B, J, 2) in the window's frame, NaN adds nothing
+        joints(output)              joints (B, J, 2) in the window's frame, and their confidence (B, J) or None
+        mirrored(output, partner)   what the mirrored images' output says of the images; partner (J,), the other side's
     """
+
+    input_step = 1  # of which the input's side must be a multiple
 
     def __init__(self, backbone, pooled=False):
         super().__init__()

@@ -5,10 +5,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from backbones import LITE, Stage1Network
 from deeppose.distributed import mean_over_processes
+from deeppose.errors import UserError
 from deeppose.losses import coordinate_loss, masked_loss
 from deeppose.precision import in_float32
+
+from .backbones import LITE, Stage1Network
 
 # of reading a heatmap, in its pixels; chosen on validation persons
 SMOOTHING = 2.0  # deviation of the Gaussian that smooths it before its peak is sought
@@ -26,7 +28,11 @@ class IntegralNet(Stage1Network):
     channels        of the head
     """
 
+    input_step = 32  # maps of neighbouring strides are added
+
     def __init__(self, backbone=LITE, joints=14, loss="smooth_l1", heatmap_weight=0.1, heatmap_sigma=1.5, channels=128):
+        if loss == "rle":
+            raise UserError("--loss rle is for --network regression")
         super().__init__(backbone)
         self.arguments = {"backbone": backbone, "joints": joints, "loss": loss, "heatmap_weight": heatmap_weight,
                           "heatmap_sigma": heatmap_sigma, "channels": channels}

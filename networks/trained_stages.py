@@ -9,11 +9,10 @@ from cascade_net import CascadeNet
 from deeppose.checkpoints import load_checkpoint
 from deeppose.errors import Failure, UserError
 from deeppose.inference import diameters, predict_joints, refine_joints
-from integral_stage1 import IntegralNet
-from resnet_stage1 import ResNetRegressor
+
+from .stage1 import NETWORKS
 
 SHARED = "shared"  # in place of a joint's name where one network serves all joints
-NETWORKS = {"regression": ResNetRegressor, "integral": IntegralNet}
 
 # what checkpoints must hold
 STAGE1 = {"network": dict, "weights": dict, "input_size": int, "dataset": str, "split": str, "settings": dict,

@@ -1,0 +1,25 @@
+"""Stage 1's networks by the name that --network gives them. A further one is a file beside this and a line here."""
+import inspect
+
+from deeppose.errors import UserError
+from resnet_stage1 import ResNetRegressor
+
+from .integral import IntegralNet
+
+NETWORKS = {"regression": ResNetRegressor, "integral": IntegralNet}
+
+
+def new_network(name, joints, input_size, options):
+    """A network of random weights.
+
+    name        of NETWORKS
+    joints      number of joints J
+    input_size  side of the images that it will see, pixels
+    options     name -> value; the network takes what its constructor has an argument for
+    Raises      UserError where it can't be made so
+    """
+    kind = NETWORKS[name]
+    if input_size % kind.input_step:
+        raise UserError(f"--input-size {input_size}: --network {name} needs a multiple of {kind.input_step}")
+    known = inspect.signature(kind).parameters
+    return kind(joints=joints, **{key: value for key, value in options.items() if key in known})
