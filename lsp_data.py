@@ -77,7 +77,7 @@ def prepare(settings):
                   "test": originals(np.flatnonzero(images.test), boxes)}
         duplicates = test_duplicates(images, train, pairs, distances, mirrored)
         dataset = {
-            "dataset": "lsp", "joints": LSP.joints, "crop_size": settings.crop_size, "context": settings.context,
+            "dataset": "lsp", "skeleton": LSP.plain(), "crop_size": settings.crop_size, "context": settings.context,
             **{split: {"source": images.source[rows.image], "image": images.file[rows.image], "copy": rows.copy,
                        "flipped": rows.flipped} for split, rows in splits.items()},
             "test_duplicates": duplicates,
@@ -181,7 +181,7 @@ def described(images, rows, edges, size):
     labels = stored_crops.to_crop_px(images.joints[rows.image], edges, size)
     labels[rows.flipped] = labels[rows.flipped][:, LSP.mirror] * (-1, 1) + (size - 1, 0)
     boxes = np.where(rows.flipped[:, None], stored_crops.mirror_edges(edges, images.sizes[rows.image, 0]), edges)
-    heads = np.linalg.norm(labels[:, LSP.index("neck")] - labels[:, LSP.index("head_top")], axis=1)
+    heads = np.linalg.norm(np.subtract(*(labels[:, LSP.index(name)] for name in LSP.head)), axis=1)
     return {"labels": labels, "boxes": boxes, "head_sizes": heads}
 
 

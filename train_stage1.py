@@ -218,8 +218,9 @@ def course_of(persons, rows, settings):
 
     def content(weights, course):
         return {"kind": settings.network, "network": course.network.arguments, "weights": weights,
-                "input_size": settings.input_size, "dataset": persons.dataset["dataset"], "split": persons.split,
-                "test_set": persons.test_set, "best_epoch": course.best_epoch, "history": course.history,
+                "input_size": settings.input_size, "dataset": persons.dataset["dataset"],
+                "skeleton": persons.skeleton.plain(), "split": persons.split, "test_set": persons.test_set,
+                "best_epoch": course.best_epoch, "history": course.history,
                 "settings": plain_settings(settings),
                 "provenance": provenance(settings, sum(row["seconds"] for row in course.history), persons.device)}
 

@@ -174,6 +174,7 @@ def course_of(name, data, settings, baseline):
                 "usual_side": data.usual_side / data.persons.box_side,
                 "flip_test": data.errors.flip_test, "refines": data.errors.fingerprint,
                 "dataset": data.persons.dataset["dataset"], "split": data.persons.split,
+                "skeleton": data.persons.skeleton.plain(),
                 "test_set": data.persons.test_set, "best_epoch": course.best_epoch, "history": course.history,
                 "settings": plain_settings(settings),
                 "provenance": provenance(settings, sum(row["seconds"] for row in course.history), data.device)}

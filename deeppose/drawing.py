@@ -188,9 +188,10 @@ def _draw_skeleton(image, joints, skeleton, style):
     for limb in skeleton.limbs.values():
         ends = [[skeleton.index(name) for name in end] for end in limb]
         pairs = [[joints[end].mean(0) for end in ends]] + [joints[end] for end in ends if len(end) == 2]
-        segments += [(np.array(pair), _colour([name for end in limb for name in end], style)) for pair in pairs]
+        colour = _colour(skeleton.side([name for end in limb for name in end]), style)
+        segments += [(np.array(pair), colour) for pair in pairs]
     segments = [(pair, colour) for pair, colour in segments if np.isfinite(pair).all()]
-    dots = [(joint, _colour([name], style)) for joint, name in zip(joints, skeleton.joints, strict=True)
+    dots = [(joint, _colour(skeleton.side([name]), style)) for joint, name in zip(joints, skeleton.joints, strict=True)
             if np.isfinite(joint).all()]
     for grow, outline in ((border, True), (0, False)):  # all outlines first, lest they cut the joins
         for pair, colour in segments:
@@ -200,12 +201,8 @@ def _draw_skeleton(image, joints, skeleton, style):
             draw.ellipse((x - reach, y - reach, x + reach, y + reach), OUTLINE if outline else colour)
 
 
-def _colour(names, style):
-    """The colour of a limb or joint by the side that all its joints are on."""
-    if style == "truth":
-        return TRUTH
-    return RIGHT if all(name.startswith("r_") for name in names) else \
-        LEFT if all(name.startswith("l_") for name in names) else CENTRE
+def _colour(side, style):
+    return TRUTH if style == "truth" else {"right": RIGHT, "left": LEFT, "centre": CENTRE}[side]
 
 
 def _legend(styles, width, font):

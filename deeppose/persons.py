@@ -10,7 +10,7 @@ import torch
 from . import arrays
 from .errors import Failure, UserError
 from .feeding import crops_fit, stream
-from .skeletons import SKELETONS, Skeleton
+from .skeletons import Skeleton, skeleton_of
 
 
 @dataclass
@@ -91,7 +91,7 @@ def load_persons(data_dir, split, device, images="auto"):
             raise UserError(f"{(folder / name).resolve()}.npy and dataset.json beside it do not belong together; run "
                             f"again: {arrays.PREPARE}")
     crops, labels = torch.from_numpy(read[f"{split}_images"]), read[f"{split}_labels"]
-    skeleton, sides = SKELETONS[dataset["dataset"]], read["train_split"]
+    skeleton, sides = skeleton_of(dataset["skeleton"]), read["train_split"]
     expected = len(dataset[split]["image"]), len(skeleton.joints), dataset["crop_size"]
     if (*labels.shape[:2], crops.shape[1]) != expected or len(sides) != len(dataset["train"]["image"]) \
             or any(len(array) != expected[0] for name, array in read.items() if name.startswith(split)):
@@ -135,10 +135,10 @@ def _check_dataset(dataset):
         if not holds:
             raise ValueError(f"{fact} is {reprlib.repr(value)}, expected {expected}")
 
-    name, joints, crop_size, context, settings, pairs, digests = map(dataset.get, (
-        "dataset", "joints", "crop_size", "context", "settings", "test_duplicates", "digests"))
-    expect("dataset", name, isinstance(name, str) and name in SKELETONS, f"one of {', '.join(SKELETONS)}")
-    expect("joints", joints, joints == list(SKELETONS[name].joints), f"those of {name}, in their order")
+    name, crop_size, context, settings, pairs, digests = map(dataset.get, (
+        "dataset", "crop_size", "context", "settings", "test_duplicates", "digests"))
+    expect("dataset", name, isinstance(name, str) and name, "a name")
+    skeleton_of(dataset.get("skeleton"))
     expect("crop_size", crop_size, _is_count(crop_size) and crop_size > 0, "a number of pixels")
     expect("context", context, type(context) in (int, float) and 1 <= context <= 100, "a number of 1 ... 100")
     for split in ("train", "test"):

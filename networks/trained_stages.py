@@ -9,6 +9,7 @@ from cascade_net import CascadeNet
 from deeppose.checkpoints import load_checkpoint
 from deeppose.errors import Failure, UserError
 from deeppose.inference import diameters, predict_joints, refine_joints
+from deeppose.skeletons import OLDER, skeleton_of
 
 from .stage1 import NETWORKS
 
@@ -181,9 +182,17 @@ def cascade_path(checkpoint_dir, stage, name):
 
 
 def _stop_if_foreign(checkpoint, persons, path):
-    if checkpoint["dataset"] != (dataset := persons.dataset["dataset"]):
-        raise UserError(f"{Path(path).resolve()} was trained on {checkpoint['dataset']}, the data are {dataset}; name "
-                        "another --checkpoint-dir or --data-dir")
+    """Raise UserError where a checkpoint's joints are not the persons', Failure where it does not tell them."""
+    where = Path(path).resolve()
+    try:
+        older = OLDER.get(checkpoint["dataset"])
+        skeleton = skeleton_of(checkpoint["skeleton"]) if "skeleton" in checkpoint or older is None else older
+    except (KeyError, ValueError) as error:
+        fault = "it does not tell its joints" if isinstance(error, KeyError) else error
+        raise Failure(f"{where} is broken: {fault}; train it again") from None
+    if skeleton.joints != persons.skeleton.joints:
+        raise UserError(f"{where} was trained on {checkpoint['dataset']}, with other joints than those of "
+                        f"{persons.dataset['dataset']}; name another --checkpoint-dir or --data-dir")
 
 
 def _fingerprint(before, *checkpoints):

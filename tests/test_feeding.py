@@ -74,7 +74,7 @@ def test_persons_come_streamed_or_resident_as_asked(tmp_path):
             arrays.save(tmp_path / f"{split}_{name}.npy", array)
     arrays.save(tmp_path / "train_split.npy", np.zeros(6, np.uint8))
     arrays.save_json(tmp_path / "dataset.json", {
-        "dataset": "lsp", "joints": list(LSP.joints), "crop_size": 4, "context": 1.5, "train": rows, "test": rows,
+        "dataset": "lsp", "skeleton": LSP.plain(), "crop_size": 4, "context": 1.5, "train": rows, "test": rows,
         "test_duplicates": [], "settings": {"test_boxes": "image"}, "digests": arrays.digests(tmp_path)})
     rows = [torch.tensor([5, 0]), torch.tensor([3])]
     for images, streamed in (("streamed", True), ("resident", False), ("auto", False)):

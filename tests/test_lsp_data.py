@@ -98,7 +98,7 @@ def test_drawn_figures_become_arrays(raw_dir, tmp_path, capsys):
     dataset = made["dataset"]
     assert dataset["train"]["image"] == [f"im{number:04d}.jpg" for number in range(1, 31)]
     assert dataset["test"]["image"] == [f"im{number:04d}.jpg" for number in range(31, 41)]
-    assert set(dataset["test"]["source"]) == {"lsp"} and dataset["joints"] == list(LSP.joints)
+    assert set(dataset["test"]["source"]) == {"lsp"} and dataset["skeleton"] == LSP.plain()
     assert dataset["settings"]["crop_size"] == dataset["crop_size"] == 64
     assert len(dataset["sources"]["lsp"]["sha256"]) == 64
 

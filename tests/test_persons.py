@@ -16,7 +16,7 @@ from deeppose.skeletons import LSP
 
 CPU = torch.device("cpu")
 DATASET = {
-    "dataset": "lsp", "joints": list(LSP.joints), "crop_size": 8, "context": 1.5,
+    "dataset": "lsp", "skeleton": LSP.plain(), "crop_size": 8, "context": 1.5,
     "train": {"source": ["lsp", "lsp", "lspet"], "image": ["im0001.jpg", "im0002.jpg", "im00001.jpg"]},
     "test": {"source": ["lsp", "lsp"], "image": ["im0003.jpg", "im0004.jpg"]},
     "test_duplicates": [{"test_row": 1, "test_image": "im0004.jpg", "train_image": "im0001.jpg"}],
@@ -57,7 +57,7 @@ def test_both_splits_are_read(tmp_path):
     for persons, count in ((train, 3), (test, 2)):
         known = made_up(count, 0)
         assert np.array_equal(persons.crops, known["images"]) and np.array_equal(persons.truth, known["labels"])
-        assert persons.crop_size == 8 and persons.box_side == 8 / 1.5 and persons.skeleton is LSP
+        assert persons.crop_size == 8 and persons.box_side == 8 / 1.5 and persons.skeleton == LSP
 
 
 def test_fingerprints_tell_which_photographs_train_are_held_out_and_test(tmp_path):
@@ -140,9 +140,21 @@ def test_an_older_versions_dataset_is_refused(tmp_path):
 
 
 BAD = {  # where in dataset.json, what stands there
-    "no data set": (["dataset"], WITHOUT), "unknown data set": (["dataset"], "mpii"), "a list as data set":
-    (["dataset"], ["lsp"]), "no joints": (["joints"], WITHOUT), "other joints": (["joints"], ["head", "tail"]),
-    "joints in another order": (["joints"], list(LSP.joints[::-1])), "joints are a number": (["joints"], 14),
+    "no data set": (["dataset"], WITHOUT), "an empty data set": (["dataset"], ""), "a list as data set":
+    (["dataset"], ["lsp"]), "no skeleton": (["skeleton"], WITHOUT), "a list as skeleton": (["skeleton"], []),
+    "no joints": (["skeleton", "joints"], WITHOUT), "no joint": (["skeleton", "joints"], []), "other joints":
+    (["skeleton", "joints"], ["head", "tail"]), "a joint twice": (["skeleton", "joints"], [*LSP.joints, "neck"]),
+    "a joint more": (["skeleton", "joints"], [*LSP.joints, "tail"]), "joints are a number":
+    (["skeleton", "joints"], 14),
+    "a joint is a number": (["skeleton", "joints"], [*LSP.joints[1:], 3]), "a pair of one": (["skeleton", "pairs"],
+    [["r_knee"]]), "a pair of strangers": (["skeleton", "pairs"], [["r_knee", "tail"]]), "a joint in two pairs":
+    (["skeleton", "pairs"], [["r_knee", "l_knee"], ["r_knee", "l_hip"]]), "a limb of three ends":
+    (["skeleton", "limbs", "head"], [["neck"], ["neck"], ["head_top"]]), "a limb's end is nothing":
+    (["skeleton", "limbs", "head"], [["neck"], []]), "limbs are a list": (["skeleton", "limbs"], ["head"]),
+    "an unknown paper limb": (["skeleton", "paper_limbs"], ["tail"]), "groups are a text":
+    (["skeleton", "groups"], "x"),
+    "a diameter of one end": (["skeleton", "diameter"], ["neck"]), "no head": (["skeleton", "head"], WITHOUT),
+    "the lower half is a number": (["skeleton", "lower"], 3),
     "no crop size": (["crop_size"], WITHOUT), "crop size 0": (["crop_size"], 0), "crop size is a text":
     (["crop_size"], "8"), "crop size is true": (["crop_size"], True), "crop size is half": (["crop_size"], 8.5),
     "another crop size": (["crop_size"], 16), "no context": (["context"], WITHOUT), "context 0": (["context"], 0),

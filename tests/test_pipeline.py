@@ -633,3 +633,23 @@ def test_from_a_shell_a_mistake_is_one_line_and_status_2(tmp_path):
     done = subprocess.run([sys.executable, str(ROOT / "test_stage1.py")], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and "lsp_data.py" in done.stderr
+
+
+def test_a_network_of_other_joints_is_refused_and_an_older_one_without_a_skeleton_loads(copy, capsys):
+    path = copy / "checkpoints/stage1.pt"
+    checkpoint = torch.load(path, weights_only=True)
+    path.unlink()
+    skeleton = checkpoint.pop("skeleton")
+    torch.save(checkpoint, path)
+    step(step3, copy)  # LSP's, as older checkpoints were
+    checkpoint["dataset"] = "horses"
+    torch.save(checkpoint, path)
+    with pytest.raises(Failure, match="stage1.pt is broken: it does not tell its joints"):
+        step(step3, copy)
+    checkpoint["skeleton"] = skeleton
+    torch.save(checkpoint, path)
+    step(step3, copy)  # the same joints, whatever the data set is called
+    checkpoint["skeleton"] = skeleton | {"joints": skeleton["joints"][::-1]}
+    torch.save(checkpoint, path)
+    with pytest.raises(UserError, match="was trained on horses, with other joints than those of lsp; name another"):
+        step(step3, copy)
