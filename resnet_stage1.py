@@ -1,8 +1,9 @@
-"""Stage 1: a ResNet (or a smaller backbone) that regresses all joints from one window."""
+"""Stage 1: a ResNet (or another backbone) that regresses all joints from one window."""
 from torch import nn
 
 from deeppose.losses import coordinate_loss, masked_loss
 from deeppose.precision import in_float32
+from networks.alexnet import ALEXNETS
 from networks.backbones import Stage1Network
 from networks.residual_likelihood import ResidualLikelihood
 
@@ -10,18 +11,20 @@ from networks.residual_likelihood import ResidualLikelihood
 class ResNetRegressor(Stage1Network):
     """Joint coordinates from the pooled features (DeepPose, sec. 3.1, with a ResNet for AlexNet).
 
-    backbone  a torchvision ResNet by name: resnet18, resnet34, resnet50, ...; or efficientnet_lite0
+    backbone  a torchvision ResNet by name: resnet18, resnet34, resnet50, ...; or efficientnet_lite0, alexnet (the
+              paper's own) or alexnet_bn
     joints    number of joints J
-    dropout   share of pooled features dropped, in training only
+    dropout   share of pooled features dropped, in training only; AlexNet: before each wide layer instead
     loss      mse | smooth_l1 | rle: the last also gives the errors' deviations, and learns from their likelihood
     """
 
     def __init__(self, backbone="resnet34", joints=14, dropout=0.6, loss="mse"):
-        super().__init__(backbone, pooled=True)
+        super().__init__(backbone, pooled=True, dropout=dropout)
         self.arguments = {"backbone": backbone, "joints": joints, "dropout": dropout, "loss": loss}
         self.likelihood = ResidualLikelihood() if loss == "rle" else None
         self.loss_name = coordinate_loss("smooth_l1" if self.likelihood else loss)
-        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout),
+        dropped = nn.Dropout(0.0 if backbone in ALEXNETS else dropout)
+        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), dropped,
                                   nn.Linear(self.widths[-1], joints * (4 if self.likelihood else 2)))
 
     def forward(self, images):

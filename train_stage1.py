@@ -51,7 +51,7 @@ RESUME = False                   # go on with an earlier training under changed 
 RESTART = False                  # train anew; an earlier stage1.pt stays until the new one is finished
 
 NETWORK = "regression"           # regression | integral: coordinates from pooled features, or heatmaps' centres of mass
-BACKBONE = "resnet34"            # any ResNet of torchvision by name, or efficientnet_lite0
+BACKBONE = "resnet34"            # any ResNet of torchvision by name, efficientnet_lite0, alexnet or alexnet_bn
 WEIGHTS = "imagenet"             # initial: imagenet (downloaded, or from a package), none, or a file (also a stage1.pt)
 INPUT_SIZE = 224                 # 32 ... 1024: side of the network's square input, pixels
 DROPOUT = 0.6                    # 0 ... 0.99: regression: share of pooled features dropped while training
@@ -188,7 +188,8 @@ def rows_of(persons, settings, group):
     for name, chosen in rows.items():
         if len(chosen) < 2 * group.size:
             raise UserError(f"{settings.data_dir} holds {len(chosen)} {name} persons; prepare more: python lsp_data.py")
-    if smallest_share(len(rows["train"]), settings.batch_size, group.size) < (2 if settings.input_size <= 32 else 1):
+    least = 2 if settings.input_size <= 32 or settings.backbone == "alexnet_bn" else 1  # where features are one place
+    if smallest_share(len(rows["train"]), settings.batch_size, group.size) < least:
         raise UserError(f"--batch-size {settings.batch_size} gives a process too few of {len(rows['train'])} persons a "
                         "step for BatchNorm; take another")
     return rows

@@ -1,4 +1,4 @@
-"""What stage 1's networks stand on: torchvision's ResNets and EfficientNet-Lite0, and their initial weights."""
+"""What stage 1's networks stand on: torchvision's ResNets and AlexNet, EfficientNet-Lite0, and initial weights."""
 import os
 import pickle
 from http.client import HTTPException
@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from deeppose.checkpoints import read_tensors, weights_fault
 from deeppose.errors import Failure, UserError, reason
 from deeppose.restoring import form, misfit, restored
+from .alexnet import ALEXNETS, AlexNet
 from .efficientnet_lite import EfficientNetLite0, imagenet_file, load_weights
 
 LITE = "efficientnet_lite0"
@@ -20,8 +21,11 @@ LITE = "efficientnet_lite0"
 class Stage1Network(nn.Module):
     """What stage 1's networks share: a backbone with its features, parts of it frozen, making from a checkpoint.
 
-    backbone  a torchvision ResNet by name, or efficientnet_lite0; randomly initialised (see `load_initial_weights`)
-    pooled    whether features at stride 32 will be pooled: efficientnet_lite0's then come after its last convolution
+    backbone  a torchvision ResNet by name, efficientnet_lite0, or where it is pooled alexnet or alexnet_bn; randomly
+              initialised (see `load_initial_weights`)
+    pooled    whether features at stride 32 will be pooled: efficientnet_lite0's then come after its last convolution,
+              and AlexNet's, which are one place for the whole image, can be had
+    dropout   before AlexNet's wide layers
 
     A network adds `arguments`, with which its constructor makes it again, `loss_name`, and
         forward(images)             (B, 3, S, S) normalised -> its output
@@ -32,12 +36,16 @@ class Stage1Network(nn.Module):
 
     input_step = 1  # of which the input's side must be a multiple
 
-    def __init__(self, backbone, pooled=False):
+    def __init__(self, backbone, pooled=False, dropout=0.5):
         super().__init__()
-        if backbone != LITE and backbone not in resnets():
-            raise UserError(f"no backbone named {backbone!r}; there are: {LITE}, {', '.join(resnets())}")
+        known = [LITE, *resnets(), *(ALEXNETS if pooled else ())]
+        if backbone not in known:
+            raise UserError(f"no backbone named {backbone!r} for this network; there are: {', '.join(known)}")
         if backbone == LITE:
             self.backbone = EfficientNetLite0(head=pooled)
+            self.widths = self.backbone.channels
+        elif backbone in ALEXNETS:
+            self.backbone = AlexNet(backbone == "alexnet_bn", dropout)
             self.widths = self.backbone.channels
         else:
             self.backbone = torchvision.models.get_model(backbone, weights=None)
@@ -47,9 +55,10 @@ class Stage1Network(nn.Module):
         self.frozen_stages, self.frozen_batchnorm = 0, False
 
     def features(self, images):
-        """images (B, 3, H, W) normalised, -> features at strides 8, 16 and 32, sides rounded up."""
+        """images (B, 3, H, W) normalised, -> features at strides 8, 16 and 32, sides rounded up; AlexNet's: one of a
+        single place."""
         net = self.backbone
-        if isinstance(net, EfficientNetLite0):
+        if isinstance(net, (AlexNet, EfficientNetLite0)):
             return net(images)
         x = net.layer1(net.maxpool(net.relu(net.bn1(net.conv1(images)))))
         return [x := layer(x) for layer in (net.layer2, net.layer3, net.layer4)]
@@ -83,6 +92,8 @@ class Stage1Network(nn.Module):
     def _parts(self):
         """The backbone's parts that can be frozen, stem first, in the order in which they see an image."""
         net = self.backbone
+        if isinstance(net, AlexNet):
+            return [[part] for part in net.parts]
         if isinstance(net, EfficientNetLite0):
             return [[net.stem], *([stage] for stage in net.stages)]
         return [[net.conv1, net.bn1], [net.layer1], [net.layer2], [net.layer3], [net.layer4]]
@@ -107,7 +118,7 @@ def load_initial_weights(model, source):
     source  "imagenet": its backbone with torchvision's default weights, downloaded once into torch's cache, or those of
             efficientnet_lite0's package;
             "none": leave the random initialisation;
-            anything else: a file. With the state_dict of the same torchvision ResNet, or the package's: its backbone;
+            anything else: a file. With the state_dict of the same torchvision network, or the package's: its backbone;
             a checkpoint of train_stage1.py: all of it
     Returns the split that the checkpoint was trained on; None without one
     Raises  UserError where the weights can't be had or do not fit, Failure where the file holds none.
@@ -132,7 +143,10 @@ def load_initial_weights(model, source):
         load_weights(model.backbone, state, source)
         return None
     own = model.backbone.state_dict()
-    wanted = {key for key in own if not key.startswith("fc.")}
+    wanted = set(own)
+    if name == "alexnet_bn":  # which takes plain AlexNet's weights; its normalisation stays as it is
+        wanted -= {f"{place}.{key}" for place, module in model.backbone.named_modules()
+                   if isinstance(module, _BatchNorm) for key in module.state_dict()}
     given = {key: value for key, value in state.items() if key in wanted and form(value) == form(own[key])}
     # older files lack BatchNorm's num_batches_tracked, which evaluation does not use
     if missing := {key for key in wanted - given.keys() if not key.endswith("num_batches_tracked")}:
@@ -144,7 +158,7 @@ def load_initial_weights(model, source):
 
 def _torchvisions_weights(name):
     """The state_dict of a ResNet's ImageNet weights, from torch's cache or the network."""
-    weights = torchvision.models.get_model_weights(name).DEFAULT
+    weights = torchvision.models.get_model_weights(name.removesuffix("_bn")).DEFAULT
     cached = Path(torch.hub.get_dir(), "checkpoints", weights.url.rsplit("/", 1)[-1])
     had = cached.exists()
     try:

@@ -4,6 +4,7 @@ import inspect
 from deeppose.errors import UserError
 from resnet_stage1 import ResNetRegressor
 
+from .alexnet import ALEXNETS, SMALLEST
 from .integral import IntegralNet
 
 NETWORKS = {"regression": ResNetRegressor, "integral": IntegralNet}
@@ -19,6 +20,8 @@ def new_network(name, joints, input_size, options):
     Raises      UserError where it can't be made so
     """
     kind = NETWORKS[name]
+    if options.get("backbone") in ALEXNETS and input_size < SMALLEST:
+        raise UserError(f"--input-size {input_size}: AlexNet's smallest is {SMALLEST}")
     if input_size % kind.input_step:
         raise UserError(f"--input-size {input_size}: --network {name} needs a multiple of {kind.input_step}")
     known = inspect.signature(kind).parameters

@@ -170,6 +170,39 @@ def test_initial_weights_from_a_file(tmp_path):
         load_initial_weights(ResNetRegressor("resnet34"), str(tmp_path / "resnet18.pth"))
 
 
+@pytest.mark.parametrize("backbone", ["alexnet", "alexnet_bn"])
+def test_alexnet_takes_torchvisions_weights_up_to_its_two_wide_layers(tmp_path, backbone):
+    source = torchvision.models.alexnet(weights=None).eval()
+    torch.save(source.state_dict(), tmp_path / "alexnet.pth")
+    model = ResNetRegressor(backbone, joints=3).eval()
+    load_initial_weights(model, str(tmp_path / "alexnet.pth"))
+    images = torch.randn(2, 3, 67, 67)
+    given = model.features(images)[-1]
+    assert given.shape == (2, 4096, 1, 1) and model(images).shape == (2, 3, 2)
+    theirs = source.classifier[:6](source.avgpool(source.features(images)).flatten(1))
+    same = torch.allclose(given[:, :, 0, 0], theirs, atol=1e-4)
+    # batch normalisation that has seen nothing divides by sqrt(1 + 1e-5)
+    assert same if backbone == "alexnet" else torch.allclose(given[:, :, 0, 0], theirs, rtol=1e-3, atol=1e-4)
+    with pytest.raises(UserError, match=f"does not fit {backbone}"):
+        torch.save(torchvision.models.resnet18(weights=None).state_dict(), tmp_path / "resnet18.pth")
+        load_initial_weights(model, str(tmp_path / "resnet18.pth"))
+
+
+def test_alexnets_dropout_parts_and_limits():
+    model = ResNetRegressor("alexnet", dropout=0.3)
+    assert [layer.p for layer in model.modules() if isinstance(layer, torch.nn.Dropout)] == [0.3, 0.3, 0.0]
+    model.freeze(5)  # the convolutions
+    assert not any(p.requires_grad for p in model.backbone.features.parameters())
+    assert all(p.requires_grad for p in model.backbone.classifier.parameters())
+    norms = [m for m in ResNetRegressor("alexnet_bn").modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
+    assert [norm.num_features for norm in norms] == [64, 192, 384, 256, 256, 4096, 4096]
+    with pytest.raises(UserError, match="no backbone named 'alexnet' for this network"):
+        IntegralNet("alexnet")
+    with pytest.raises(UserError, match="--input-size 62: AlexNet's smallest is 63"):
+        new_network("regression", 14, 62, {"backbone": "alexnet"})
+    assert new_network("regression", 14, 63, {"backbone": "alexnet"})(torch.zeros(1, 3, 63, 63)).shape == (1, 14, 2)
+
+
 def test_initial_weights_from_a_checkpoint_are_all_of_it(tmp_path):
     source, model = (ResNetRegressor("resnet18", joints=3) for _ in range(2))
     content = {"weights": source.state_dict(), "split": "abc"}
