@@ -9,22 +9,22 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Skeleton:
     """joints: names in label order; left and right are the person's own.
-    pairs: (right, left) joints that a mirror exchanges.
     limbs: stick name -> its two ends, each the mean of one or two joints.
     paper_limbs: the eight sticks that Toshev & Szegedy (2014), table 1, score (upper and lower arms and legs).
     groups: joints that share a curve in plots.
     diameter: the two ends of the torso diagonal, the reference length of PDJ and of the cascade's windows.
     head: the two joints whose distance is the head's length.
+    pairs: (right, left) joints that a mirror exchanges.
     lower: the joints of the body's lower half.
     """
     joints: tuple
-    pairs: tuple
     limbs: dict
     paper_limbs: tuple
     groups: dict
     diameter: tuple
-    head: tuple
-    lower: tuple
+    head: tuple = ()
+    pairs: tuple = ()
+    lower: tuple = ()
 
     @property
     def mirror(self):
@@ -109,9 +109,9 @@ def skeleton_of(content):
     paper_limbs = tuple(rows("paper_limbs", content["paper_limbs"]))
     if not set(paper_limbs) <= limbs.keys():
         raise ValueError("its skeleton's paper_limbs are not among its limbs")
-    return Skeleton(tuple(joints), pairs, limbs, paper_limbs,
-                    {name: names(group) for name, group in named("groups")}, names(content["diameter"], 2),
-                    names(content["head"], 2), names(content["lower"]) if content["lower"] != [] else ())
+    return Skeleton(tuple(joints), limbs, paper_limbs, {name: names(group) for name, group in named("groups")},
+                    diameter=names(content["diameter"], 2), head=names(content["head"], 2), pairs=pairs,
+                    lower=names(content["lower"]) if content["lower"] != [] else ())
 
 
 LSP = Skeleton(
