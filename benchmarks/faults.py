@@ -42,7 +42,8 @@ IN_PROCESSES = 4         # 0 ... 1000: of each reader's, tried once more in an i
 ONLY: tuple[str, ...] = ()  # readers to try, by the name in the table; all if empty
 SECONDS = 60             # 1 ... 3600: after which a step on forty figures counts as hung
 
-SHOWN = 300  # characters of an answer that are kept
+# characters of an answer that are kept
+SHOWN = 300
 
 
 def main(argv=None):

@@ -437,7 +437,7 @@ def make_persons(folder, settings, device):
     arrays.save(folder / "train_split.npy", (np.arange(count) % 10 == 9).astype(np.uint8))
     photographs = {"source": ["lsp"] * count, "image": [f"im{row:04d}.jpg" for row in range(count)]}
     arrays.save_json(folder / "dataset.json", {
-        "dataset": "lsp", "joints": list(LSP.joints), "crop_size": size, "context": 1.5, "train": photographs,
+        "dataset": "lsp", "skeleton": LSP.plain(), "crop_size": size, "context": 1.5, "train": photographs,
         "test": {"source": ["lsp"], "image": ["im9999.jpg"]}, "test_duplicates": [],
         "settings": {"test_boxes": "image"}, "digests": arrays.digests(folder)})
     persons = load_persons(folder, "train", device, settings.images)

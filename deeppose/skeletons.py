@@ -107,7 +107,7 @@ def skeleton_of(content):
         raise ValueError("its skeleton pairs a joint with several others, or with itself")
     limbs = {name: tuple(names(end) for end in rows("limbs", ends, 2)) for name, ends in named("limbs")}
     paper_limbs = tuple(rows("paper_limbs", content["paper_limbs"]))
-    if not set(paper_limbs) <= limbs.keys():
+    if not all(isinstance(name, str) and name in limbs for name in paper_limbs):
         raise ValueError("its skeleton's paper_limbs are not among its limbs")
     return Skeleton(tuple(joints), limbs, paper_limbs, {name: names(group) for name, group in named("groups")},
                     diameter=names(content["diameter"], 2), head=names(content["head"], 2), pairs=pairs,

@@ -153,5 +153,5 @@ def ends_at_once(_):
 
 
 def test_a_worker_that_is_to_end_is_not_kept_by_what_a_script_says_of_it():
-    with worker_map(2) as parallel:
-        assert list(parallel(ends_at_once, range(2))) == [True, True]
+    with parallel.worker_map(2) as pool_map:
+        assert list(pool_map(ends_at_once, range(2))) == [True, True]
