@@ -6,7 +6,7 @@ import multiprocessing.connection
 import os
 import signal
 import threading
-from concurrent.futures import ProcessPoolExecutor, wait
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -74,10 +74,10 @@ def _map(pool, function, tasks):
     try:
         for future in futures:
             yield future.result()
-    finally:
-        for future in futures:
-            future.cancel()
-        wait(futures)
+    except BaseException:
+        # not by future.cancel(): a pool that breaks at the same moment, its workers ended too, would wait for ever
+        pool.shutdown(cancel_futures=True)
+        raise
 
 
 @contextlib.contextmanager

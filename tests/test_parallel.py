@@ -155,3 +155,17 @@ def ends_at_once(_):
 def test_a_worker_that_is_to_end_is_not_kept_by_what_a_script_says_of_it():
     with parallel.worker_map(2) as pool_map:
         assert list(pool_map(ends_at_once, range(2))) == [True, True]
+
+
+def slowly(number):
+    time.sleep(0.02)
+    return os.getpid()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+def test_an_interruption_while_the_workers_die_ends():
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt), parallel.worker_map(2) as pool_map:
+            for process in pool_map(slowly, range(300)):
+                os.kill(process, signal.SIGTERM)  # as SIGTERM to the whole group does
+                raise KeyboardInterrupt
