@@ -7,6 +7,7 @@ Needs Linux or macOS.
 import itertools
 import math
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -29,7 +30,7 @@ import faults_trial as trial  # noqa: E402
 import faults_user  # noqa: E402
 
 from deeppose import arrays  # noqa: E402
-from deeppose.reports import provenance  # noqa: E402
+from deeppose.reports import COMMIT, provenance  # noqa: E402
 from deeppose.settings import parse_settings  # noqa: E402
 
 WORK_DIR = ""            # folder for figures, copies and what a case leaves; empty = a temporary one, removed after it
@@ -48,23 +49,30 @@ SHOWN = 300
 
 def main(argv=None):
     settings = parse_settings(globals(), argv)
-    start = time.monotonic()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets what it runs in the background ignore it
+    start, path = time.monotonic(), Path(settings.result_dir, "faults.json")
+
+    def publish(kind, row):
+        kinds = arrays.load_json(path, "python benchmarks/faults.py")["kinds"] if path.exists() else {}
+        kinds[kind] = row | {"commit": COMMIT}
+        arrays.save_json(path, {
+            "what": "six steps on drawn figures: ended from outside, given bad inputs, run in wrong orders",
+            "tried": sum(row["tried"] for row in kinds.values()),
+            "survived": sum(row["survived"] for row in kinds.values()), "kinds": kinds,
+            **provenance(settings, time.monotonic() - start)})
+
     with tempfile.TemporaryDirectory(prefix="faults_") as temporary:
-        work = Path(settings.work_dir or temporary).resolve()
-        tally = measure(settings, work)
-    report = {"what": "six steps on drawn figures: ended from outside, given bad inputs, run in wrong orders",
-              "tried": sum(kind["tried"] for kind in tally.values()),
-              "survived": sum(kind["survived"] for kind in tally.values()), "kinds": tally,
-              **provenance(settings, time.monotonic() - start)}
-    path = Path(settings.result_dir, "faults.json")
-    arrays.save_json(path, report)
+        tally = measure(settings, Path(settings.work_dir or temporary).resolve(), publish)
     print(table(tally))
     print(f"written: {path}")
-    return report
+    return tally
 
 
-def measure(settings, work):
-    """Returns  kind of fault -> {"tried", "survived", "seconds", "failed": list of failing cases}."""
+def measure(settings, work, publish):
+    """Try what the settings ask for; publish(kind, row) is called when a kind is done.
+
+    Returns  kind of fault -> {"tried", "survived", "seconds", "failed": list of failing cases}
+    """
     tally = defaultdict(lambda: {"tried": 0, "survived": 0, "seconds": 0.0, "failed": []})
     scratch, chance = work / "scratch", random.Random(settings.seed)
     scratch.mkdir(parents=True, exist_ok=True)
@@ -92,11 +100,13 @@ def measure(settings, work):
                              *((case, trial.run_command) for case in again)]:
             complaints, answer = trial.attempt(case, starts, scratch, run_as, settings.seconds)
             count(tally[reader], case, complaints, answer)
+        publish(reader, tally[reader])
         print(f"{reader}: {tally[reader]['survived']:,} of {tally[reader]['tried']:,} survived", flush=True)
     for kind, trials in rest.items():
         if not settings.only or kind in settings.only:
             for case, complaints, answer in trials():
                 count(tally[kind], case, complaints, answer)
+            publish(kind, tally[kind])
     return dict(tally)
 
 

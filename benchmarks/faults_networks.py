@@ -70,7 +70,7 @@ def bad_states(state, file):
             continue
         bad[f"no {key}"] = {name: value for name, value in state.items() if name != key}
         for value in WRONG:
-            if value != state[key] and not (key in TIES and isinstance(value, str)):
+            if value != state[key] and not (key in (*TIES, "dataset") and isinstance(value, str)):  # any text will do
                 bad[f"{key} is {value!r}"] = state | {key: value}
         if not isinstance(state[key], torch.Tensor):
             bad[f"{key} is a tensor"] = state | {key: torch.ones(2, 2)}
@@ -86,9 +86,6 @@ def bad_states(state, file):
         if key in NEEDED[file]:
             for value in values:
                 bad[f"{key} is {value}"] = state | {key: value}
-    for key in ("dataset",):
-        if key in NEEDED[file]:
-            bad[f"{key} is another"] = state | {key: "mpii"}
     return bad
 
 
