@@ -1,9 +1,9 @@
-"""All six steps, one after another, on figures that the project draws: about four minutes on two cores.
+"""All six steps, one after another, on figures that the project draws: four to five minutes on two cores.
 
 Everything goes under demo/: raw figures, data, checkpoints and runs. Each command is printed as it would be typed, and
 what is finished there is not run again.
 """
-from deeppose.errors import run  # first, so that Ctrl-C while the others load is answered in a line
+from deeppose.errors import UserError, run  # first, so that Ctrl-C while the others load is answered in a line
 
 from pathlib import Path
 
@@ -33,6 +33,8 @@ def steps(settings):
 
 def main(argv=None):
     settings = parse_settings(globals(), argv)
+    if settings.preset:
+        raise UserError("demo.py runs its own preset; others: python run.py --preset NAME")
     seconds = run_steps(steps(settings), settings.demo_dir, settings.seed, settings.device, record=True)
     print("\nseconds: " + ", ".join(f"{name} {value:.0f}" for name, value in seconds.items())
           + f"; together {sum(seconds.values()):.0f}")

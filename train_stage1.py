@@ -226,7 +226,7 @@ def course_of(persons, rows, settings):
                 "provenance": provenance(settings, sum(row["seconds"] for row in course.history), persons.device)}
 
     return Course(Path(settings.checkpoint_dir, "stage1.pt"), plain_settings(settings), PLACES,
-                  {"data": persons.labels}, "python train_stage1.py --restart", score, content, FIXED, early=True)
+                  {"data": persons.labels}, "the same command with --restart", score, content, FIXED, early=True)
 
 
 def batches(persons, chosen, generator, settings):

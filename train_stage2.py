@@ -181,8 +181,7 @@ def course_of(name, data, settings, baseline):
 
     return Course(cascade_path(settings.checkpoint_dir, settings.stage, name), plain_settings(settings), PLACES,
                   {f"output of stage {settings.stage - 1}": data.errors.fingerprint, "data": data.persons.labels},
-                  f"python train_stage2.py --stage {settings.stage} --joints {name} --restart".replace(
-                      f"--joints {SHARED}", "--shared-network"),
+                  f"the same command with --joints {name} --restart".replace(f"--joints {SHARED} ", ""),
                   lambda row: row["pdj_area"], content, baseline=baseline)
 
 

@@ -136,7 +136,7 @@ def test_run_py_takes_all_steps_of_a_preset(monkeypatch, tmp_path):
         "test_stage2.py --preset small")]
     run_script.main(["--preset", "small", "--stages", "1"])
     assert len(taken["steps"]) == 3
-    with pytest.raises(UserError, match="python run.py --preset NAME, one of demo, paper, small"):
+    with pytest.raises(UserError, match="python run.py --preset NAME, one of paper, small, or"):
         run_script.main([])
 
 
