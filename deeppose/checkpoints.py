@@ -13,7 +13,7 @@ OLDER = {"frozen_stages": 0, "missed": True, "oversample": []}  # settings that 
 
 
 def save_checkpoint(path, content):
-    """Write a dictionary of tensors, numbers and strings, whole or not at all. Raises OSError, e.g. on a full disk."""
+    """Write a dictionary of tensors, numbers and strings, whole or not at all. Raises Failure, e.g. on a full disk."""
     memory = io.BytesIO()  # torch tells what a disk refuses in words of its own, which say neither what nor where
     torch.save(content, memory)
     with whole(path) as temporary, open(temporary, "wb") as file:

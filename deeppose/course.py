@@ -143,13 +143,13 @@ class Course:
                 write_rows(rows, self.history)
             self._save()
             if better and self.early:
-                save_checkpoint(self.final, {**self.content(self.weights, self), "begun": self.begun})
+                self._save_final()
 
     def finish(self, keep=True):
         """Write the finished network; keep: also what going on with more epochs needs."""
         self.finished = True
         if self.writes:
-            save_checkpoint(self.final, {**self.content(self.weights, self), "begun": self.begun})
+            self._save_final()
             self._save() if keep else self.last.unlink()
 
     @contextlib.contextmanager
@@ -190,6 +190,9 @@ class Course:
             return load_checkpoint(self.final, self.again).get("begun", "") if self.final.exists() else None
         except Failure:
             return ""  # broken
+
+    def _save_final(self):
+        save_checkpoint(self.final, {**self.content(self.weights, self), "begun": self.begun})
 
     def _save(self):
         if self.writes:
