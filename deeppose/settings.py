@@ -83,7 +83,7 @@ def read_preset(name):
     """A preset's content: section -> its settings, and what stands before the first section.
 
     name    of a file in presets/, or the path of one
-    Raises  ValueError, in words, where there is none, or it is not TOML, or has a section for no script
+    Raises  ValueError, in words, where there is none, or it is not TOML, or names a script that there is not
     """
     path = Path(name) if name.endswith(".toml") else PRESETS / f"{name}.toml"
     try:
@@ -94,6 +94,8 @@ def read_preset(name):
     except (OSError, ValueError) as error:
         raise ValueError(f"preset {path} can't be read ({error})") from None
     scripts = {script.stem for script in PRESETS.parent.glob("*.py")}
+    if (data := str(content.get("data", "lsp_data"))) not in scripts:
+        raise ValueError(f"preset {path} has data = {data!r}, expected the script that prepares them")
     for section, settings in content.items():
         if isinstance(settings, dict) and section not in scripts:
             raise ValueError(f"preset {path} has a section [{section}]{_nearest(section, scripts)}")

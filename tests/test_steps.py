@@ -90,6 +90,7 @@ def test_a_flag_goes_before_a_preset():
     ("[train_stage1]\nepoch = 3", "preset's [train_stage1] epoch: no such setting; did you mean epochs?"),
     ("[train_stage1]\nEPOCHS = 3", "preset's [train_stage1] EPOCHS: no such setting"),
     ("[train_stag1]\nepochs = 3", "has a section [train_stag1]; did you mean train_stage1?"),
+    ("data = 'mpi_data'", "has data = 'mpi_data', expected the script that prepares them"),
     ("[train_stage1]\nepochs = 3.5", "epochs = 3.5, expected int"),
     ("[train_stage1]\nepochs = true", "epochs = True, expected int"),
     ("[train_stage1]\nresume = 1", "resume = 1, expected bool"),
