@@ -82,15 +82,22 @@ def _map(pool, function, tasks):
 
 @contextlib.contextmanager
 def _interrupts_held():
-    """Let Ctrl-C wait for the end of the block."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
+    """Let Ctrl-C and SIGTERM wait for the end of the block: a process that starts waits for what it is to do."""
+    if threading.current_thread() is not threading.main_thread():  # which alone answers signals
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    came = []
+    answer = signal.signal(signal.SIGTERM, lambda number, frame: came.append(number))
+    masks = hasattr(signal, "pthread_sigmask")  # not on Windows
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masks else None
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if masks:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGTERM, answer)
+        if came:
+            signal.raise_signal(signal.SIGTERM)
 
 
 def _begin_worker():
