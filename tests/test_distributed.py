@@ -221,6 +221,8 @@ with process_group(torch.device("cpu")) as group:
     assert len(same) == 3 and (all(same) if group.first else not any(same)), same
     for buffer in network.buffers():
         assert all(torch.equal(part, buffer) for part in group.gathered(buffer[None])), buffer
+    del model  # as a script's function does before its group ends: a reducer that outlives it may abort
+    group.wait()
 """
 
 
