@@ -3,12 +3,14 @@
 A skeleton travels with the data and with every checkpoint, as lists and dictionaries; nothing asks for it by name.
 """
 import reprlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class Skeleton:
-    """joints: names in label order; left and right are the person's own.
+    """joints: names in label order; left and right are the person's own. The rest may be empty, and what is measured
+    with it is then left out.
+
     limbs: stick name -> its two ends, each the mean of one or two joints.
     paper_limbs: the eight sticks that Toshev & Szegedy (2014), table 1, score (upper and lower arms and legs).
     groups: joints that share a curve in plots.
@@ -16,15 +18,17 @@ class Skeleton:
     head: the two joints whose distance is the head's length.
     pairs: (right, left) joints that a mirror exchanges.
     lower: the joints of the body's lower half.
+    unscored: joints that the data set's published means leave out.
     """
     joints: tuple
-    limbs: dict
-    paper_limbs: tuple
-    groups: dict
-    diameter: tuple
+    limbs: dict = field(default_factory=dict)
+    paper_limbs: tuple = ()
+    groups: dict = field(default_factory=dict)
+    diameter: tuple = ()
     head: tuple = ()
     pairs: tuple = ()
     lower: tuple = ()
+    unscored: tuple = ()
 
     @property
     def mirror(self):
@@ -45,7 +49,8 @@ class Skeleton:
                 "limbs": {name: [list(end) for end in ends] for name, ends in self.limbs.items()},
                 "paper_limbs": list(self.paper_limbs),
                 "groups": {name: list(joints) for name, joints in self.groups.items()},
-                "diameter": list(self.diameter), "head": list(self.head), "lower": list(self.lower)}
+                "diameter": list(self.diameter), "head": list(self.head), "lower": list(self.lower),
+                "unscored": list(self.unscored)}
 
     def index(self, name):
         return self.joints.index(name)
@@ -75,11 +80,12 @@ class Skeleton:
 def skeleton_of(content):
     """A skeleton from what `plain` made. Raises ValueError, in words, where it is none."""
     def names(value, count=None):
+        """count: how many; 0 = any number, none included; None = any number but none."""
         if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
             raise ValueError(f"its skeleton holds {reprlib.repr(value)} where names of joints should be")
         if unknown := set(value) - set(joints):
             raise ValueError(f"its skeleton names {min(unknown)!r}, which is none of its joints")
-        if len(value) != (count or max(1, len(value))):
+        if count != 0 and len(value) != (count or max(1, len(value))):
             raise ValueError(f"its skeleton holds {len(value)} joints where there should be {count or 'some'}")
         return tuple(value)
 
@@ -95,6 +101,7 @@ def skeleton_of(content):
 
     if not isinstance(content, dict):
         raise ValueError(f"its skeleton is a {type(content).__name__}")
+    content = {"unscored": []} | content  # which older ones lack
     fields = Skeleton.__dataclass_fields__.keys()
     if lacking := fields - content.keys():
         raise ValueError(f"its skeleton lacks {min(lacking)!r}")
@@ -110,8 +117,9 @@ def skeleton_of(content):
     if not all(isinstance(name, str) and name in limbs for name in paper_limbs):
         raise ValueError("its skeleton's paper_limbs are not among its limbs")
     return Skeleton(tuple(joints), limbs, paper_limbs, {name: names(group) for name, group in named("groups")},
-                    diameter=names(content["diameter"], 2), head=names(content["head"], 2), pairs=pairs,
-                    lower=names(content["lower"]) if content["lower"] != [] else ())
+                    diameter=names(content["diameter"], 2 * (content["diameter"] != [])),
+                    head=names(content["head"], 2 * (content["head"] != [])), pairs=pairs,
+                    lower=names(content["lower"], 0), unscored=names(content["unscored"], 0))
 
 
 LSP = Skeleton(
