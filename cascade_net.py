@@ -18,17 +18,19 @@ class CascadeNet(nn.Module):
     dropout    share dropped after each fully connected layer, in training only
     outputs    displacements given out: 1, or one for each joint where all joints share the network
     loss       mse | smooth_l1
+    image_channels  of the crops
     """
 
-    def __init__(self, crop_size=227, width=1.0, dropout=0.6, outputs=1, loss="mse"):
+    def __init__(self, crop_size=227, width=1.0, dropout=0.6, outputs=1, loss="mse", image_channels=3):
         super().__init__()
         if crop_size < SMALLEST_CROP:
             raise ValueError(f"crop_size {crop_size} is below AlexNet's smallest, {SMALLEST_CROP}")
-        self.arguments = {"crop_size": crop_size, "width": width, "dropout": dropout, "outputs": outputs, "loss": loss}
+        self.arguments = {"crop_size": crop_size, "width": width, "dropout": dropout, "outputs": outputs, "loss": loss,
+                          "image_channels": image_channels}
         self.loss_name = coordinate_loss(loss)
         c1, c2, c3, c4, c5, fc = (max(1, round(n * width)) for n in (96, 256, 384, 384, 256, 4096))
         self.features = nn.Sequential(
-            nn.Conv2d(3, c1, 11, stride=4), nn.ReLU(inplace=True), ResponseNorm(c1), nn.MaxPool2d(3, 2),
+            nn.Conv2d(image_channels, c1, 11, stride=4), nn.ReLU(inplace=True), ResponseNorm(c1), nn.MaxPool2d(3, 2),
             nn.Conv2d(c1, c2, 5, padding=2), nn.ReLU(inplace=True), ResponseNorm(c2), nn.MaxPool2d(3, 2),
             nn.Conv2d(c2, c3, 3, padding=1), nn.ReLU(inplace=True),
             nn.Conv2d(c3, c4, 3, padding=1), nn.ReLU(inplace=True),
@@ -48,7 +50,7 @@ class CascadeNet(nn.Module):
         nn.init.zeros_(self.regressor[-1].weight)
 
     def forward(self, crops):
-        """crops (B, 3, S, S) normalised -> displacements (B, outputs, 2), window sides."""
+        """crops (B, C, S, S) normalised -> displacements (B, outputs, 2), window sides."""
         *hidden, last = self.regressor
         x = self.features(crops).flatten(1)
         for layer in hidden:

@@ -2,7 +2,7 @@
 
 Writes  demo/raw/lsp_dataset/images/im0001.jpg ...  a person each, cropped as LSP's authors crop
         demo/raw/lsp_dataset/joints.mat             joints in image pixels; row 3: 1 = occluded or outside the image
-Next    python lsp_data.py --raw-dir demo/raw --no-use-lspe
+Next    python lsp_data.py --raw-dir demo/raw --train-on lsp
 """
 from deeppose.errors import UserError, run  # first, so that Ctrl-C while the others load ends in a line
 
@@ -68,7 +68,7 @@ def main(argv=None):
     with claimed(settings.raw_dir, "figures"):
         write_figures(folder, settings.figures, settings.seed, settings.workers)
     print(f"written: {folder}, {settings.figures} figures")
-    print(next_command({"RAW_DIR": "data/raw"}, settings, "lsp_data.py --no-use-lspe", ("raw_dir",)))  # its own default
+    print(next_command({"RAW_DIR": "data/raw"}, settings, "lsp_data.py --train-on lsp", ("raw_dir",)))  # its own
 
 
 def write_figures(folder, count, seed, workers=0):

@@ -45,7 +45,8 @@ def generate(settings):
     persons = load_persons(settings.data_dir, "train", device, settings.images)
     skeleton = persons.skeleton
     if not persons.held_out.any():
-        raise UserError("there are no validation persons, on whom the errors are measured; run: python lsp_data.py")
+        raise UserError("there are no validation persons, on whom the errors are measured; run: "
+                        f"{persons.prepare}")
     stages = load_stages(settings.checkpoint_dir, persons, device, settings.stage)
     if settings.stage == 1:
         flip_test = settings.flip_test
@@ -57,7 +58,7 @@ def generate(settings):
     split_differs = stages[0].split != persons.split
     if split_differs:
         print("warning: stage 1 was trained on another split of the persons: those held out here may be among them "
-              "and their errors too small; prepare the same split (python lsp_data.py) or train stage 1 again")
+              "and their errors too small; prepare the same split or train stage 1 again")
 
     cores.look(0.5)
     watch = Stopwatch()
@@ -70,7 +71,7 @@ def generate(settings):
     seconds = watch.seconds
     print(f"{len(rows)} persons in {seconds:.1f} s, {len(rows) / seconds:.1f} a second on {device}")
 
-    spans = diameters(poses, skeleton.diameter_indices, 0).cpu().numpy()  # crop pixels
+    spans = diameters(poses, skeleton, 0).cpu().numpy()  # crop pixels
     smallest = 0.5 * float(np.median(spans[~persons.held_out]))
     spans = spans.clip(min=smallest)
     model = fit_error_model(predicted[persons.held_out], truth[persons.held_out], spans[persons.held_out],

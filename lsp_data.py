@@ -4,30 +4,43 @@ Reads   data/raw/lsp_dataset(.zip), data/raw/lspet_dataset(.zip); downloads what
 Writes  data/{train,test}_{images,labels,boxes,head_sizes}.npy, data/train_split.npy, data/dataset.json
         runs/dataset.png    crops with their joints, to see that the labels fit
 Next    python train_stage1.py
+
+Layouts, for lsp and lspet (LSP's extension) alike
+    lsp_dataset/ or lsp_dataset.zip    images/ and joints.mat, wherever in their tree they lie
+    images_1/, joints_1.mat            side by side in the raw folder (lspet: images_2/, joints_2.mat)
+    images/, joints.mat                in the raw folder itself (lsp only)
 """
 from deeppose.errors import Failure, UserError, run  # first, so that Ctrl-C while the others load ends in a line
 
-import contextlib
+import hashlib
+import io
 import os
-import shutil
-from dataclasses import dataclass, fields
-from pathlib import Path
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
 import numpy as np
+import scipy.io
 
-from deeppose import archives, arrays, near_duplicates, stored_crops
+from deeppose import archives, near_duplicates, stored_crops
+from deeppose.archives import Unreadable
 from deeppose.claims import claimed
+from deeppose.downloads import download
 from deeppose.parallel import worker_map
-from deeppose.photographs import list_photographs, survey
+from deeppose.preparing import hold_out, originals, print_table, save_picture, survey, with_copies, write
+from deeppose.raw_persons import RawPersons, objects
 from deeppose.settings import next_command, parse_settings
 from deeppose.skeletons import LSP
+
+ADDRESS = "https://sam.johnson.io/research"
 
 RAW_DIR = "data/raw"    # folder of the raw data, each data set as folder or zip
 DATA_DIR = "data"       # folder for the arrays
 RUN_DIR = "runs"        # folder for the picture of crops
-DOWNLOAD_FROM = archives.ADDRESS  # web address of the official zips
+DOWNLOAD_FROM = ADDRESS  # web address of the official zips
 SEED = 0                # 0 ... 4294967295: seed of the validation split and the extra copies
-USE_LSPE = True         # use LSPe's 10,000 training persons beside LSP's
+TRAIN_ON = "both"       # both | lsp: LSP's own training persons and LSPe's 10,000, or LSP's alone
 LSP_TRAIN_IMAGES = 1000  # 1 ... 1000000: LSP's images up to this number train, the others test
 VALIDATION_SHARE = 0.1  # 0.001 ... 0.9: of each data set's training persons, held out for validation
 CROP_SIZE = 256         # 16 ... 4096: side of a stored crop, pixels
@@ -44,13 +57,51 @@ LARGEST_UNREADABLE = 0.01  # 0 ... 1: share of absent, unreadable or misannotate
 WORKERS = 0             # 0 ... 61: processes that decode; 0 = one for each core
 
 
-@dataclass
-class Rows:
-    """The rows of a split's arrays; R of them."""
-    image: np.ndarray    # (R,) row of Photographs
-    box: np.ndarray      # (R, 3) edges in the unmirrored image
-    copy: np.ndarray     # (R,) 0 = original
-    flipped: np.ndarray  # (R,) bool
+@dataclass(frozen=True)
+class Official:
+    """One data set as its authors publish it.
+
+    Both sets' coordinates count from the centre of a larger image's first pixel and were then multiplied by the scale
+    of the image that is published. That centre lies scale / 2 from the image's edge, not 1/2, so they come out about
+    (1 - scale) / 2 too large. `offset` is what was measured along x on training and validation persons
+    (benchmarks/lsp_labels.py); along y the coordinates were made by the same steps.
+    """
+    title: str
+    file: str     # name of the zip
+    images: int
+    sha256: str   # of the zip
+    suffix: str   # of images_<suffix>/ and joints_<suffix>.mat
+    shape: tuple  # of joints in joints.mat; None = number of images
+    joints_sha256: str  # of joints.mat
+    offset: float  # by which its coordinates are too large where pixels' centres count from 0, image pixels, x and y
+
+
+OFFICIAL = {
+    "lsp": Official("LSP", "lsp_dataset.zip", 2000,
+                    "a6c9faf96629441cd7ced44c1a814c8157349666b8c96be69dc4ccf5558180cc", "1", (3, 14, None),
+                    "ddcfcbe904106bfbf26561c8d11720ca62a11c7a861548064b3bae84cb396b2a", 0.35),
+    "lspet": Official("LSPe", "lspet_dataset.zip", 10000,
+                      "5ddde9ccf919b23a25aacf8b3fad9411b48d07d12a0e4fec74fe80ac663e4dfc", "2", (14, 3, None),
+                      "cc66465117888d9f43aac78c15c4548e37df5022640a193f2002fd084cba13ef", 0.15),
+}
+
+
+@dataclass(frozen=True)
+class RawData:
+    """path     folder or zip
+    members  image number -> the image's name inside `path`
+    joints   (N, 14, 2) float64, image pixels, centres at integers; may be infinite; row k belongs to image number
+             k + 1; NaN = not annotated
+    sha256   of the zip, or of joints.mat in a folder
+    offset   joints as published less `joints`, image pixels: the known one of the official joints.mat; 0 of another,
+             such as that of the images before they were scaled down
+    """
+    name: str
+    path: Path
+    members: dict
+    joints: np.ndarray
+    sha256: str
+    offset: float = 0.0
 
 
 def main(argv=None):
@@ -62,181 +113,213 @@ def main(argv=None):
 
 def prepare(settings):
     """Read the raw data, write arrays and picture, and print what was found."""
-    raw = {name: archives.find(settings.raw_dir, name, settings.download_from)
-           for name in ("lsp", "lspet")[:1 + settings.use_lspe]}
-    images = list_photographs(raw, settings.lsp_train_images)
-    with worker_map(settings.workers if len(images) > 400 else 1) as parallel:
-        images, unreadable = survey(images, raw, settings.largest_unreadable, parallel)
-        pairs, distances, mirrored = near_duplicates.near_pairs(images.thumbnails, settings.duplicate_distance)
-        groups = near_duplicates.group(len(images), pairs)
-        generator = np.random.default_rng(settings.seed)
-        held_out = hold_out(images, groups, settings.validation_share, generator)
-        boxes, box_rule = find_boxes(images, settings)
-        train = training(images, groups, held_out, settings.twins)
-        splits = {"train": with_copies(np.flatnonzero(train), boxes, held_out, settings, generator),
-                  "test": originals(np.flatnonzero(images.test), boxes)}
-        duplicates = test_duplicates(images, train, pairs, distances, mirrored)
-        dataset = {
-            "dataset": "lsp", "skeleton": LSP.plain(), "crop_size": settings.crop_size, "context": settings.context,
-            **{split: {"source": images.source[rows.image], "image": images.file[rows.image], "copy": rows.copy,
-                       "flipped": rows.flipped} for split, rows in splits.items()},
-            "test_duplicates": duplicates,
-            "near_duplicates": {"pairs": len(pairs), "groups": int((np.bincount(groups) > 1).sum())},
-            "box_rule": box_rule, "settings": vars(settings),
-            "sources": {name: {"path": os.path.realpath(data.path), "sha256": data.sha256, "joints_offset": data.offset}
-                        for name, data in raw.items()},
-            "frames": stored_crops.MEANING, "unreadable": unreadable}
-        save(images, splits, held_out, dataset, settings, parallel)
-    picture = save_picture(settings, splits, images)
-    print_table(images, unreadable, splits, held_out)
-    print(f"\nnear-duplicate photographs: {dataset['near_duplicates']['pairs']} pairs in "
-          f"{dataset['near_duplicates']['groups']} groups; {len({pair['test_row'] for pair in duplicates})} test "
-          f"photographs are training photographs too, listed in dataset.json")
+    raw = {name: find(settings.raw_dir, name, settings.download_from)
+           for name in ("lsp", "lspet")[:1 + (settings.train_on == "both")]}
+    persons, absent = list_persons(raw, settings.lsp_train_images)
+    generator = np.random.default_rng(settings.seed)
+    with worker_map(settings.workers if len(persons) > 400 else 1) as parallel:
+        found = survey(persons, LSP, settings.largest_unreadable, parallel, absent, thumbnails=True)
+        persons = found.persons
+        pairs, distances, mirrored = near_duplicates.near_pairs(found.thumbnails, settings.duplicate_distance)
+        groups = near_duplicates.group(len(persons), pairs)
+        held_out = hold_out(persons, groups, settings.validation_share, generator)
+        persons.boxes, box_rule = find_boxes(persons, settings)
+        train = training(persons, groups, held_out, settings.twins)
+        splits = {"train": with_copies(np.flatnonzero(train), persons.boxes, held_out, settings.extra_copies,
+                                       settings.copy_shift, settings.copy_scale, settings.copy_flip, generator),
+                  "test": originals(np.flatnonzero(persons.test), persons.boxes)}
+        duplicates = test_duplicates(persons, train, pairs, distances, mirrored)
+        groups_of_several = int((np.bincount(groups) > 1).sum())
+        write(settings.data_dir, persons, splits, held_out, LSP, found.pixels, settings.crop_size, settings.context,
+              parallel, dataset="lsp", prepare="python lsp_data.py", test_duplicates=duplicates,
+              box="the whole image squared" if settings.test_boxes == "image" else "from the annotated joints",
+              near_duplicates={"pairs": len(pairs), "groups": groups_of_several}, box_rule=box_rule,
+              settings=vars(settings), unreadable=found.unreadable,
+              sources={name: {"path": os.path.realpath(data.path), "sha256": data.sha256, "joints_offset": data.offset}
+                       for name, data in raw.items()})
+    picture = save_picture(settings.run_dir, settings.data_dir, persons, splits, LSP)
+    print_table(persons, found.unreadable, splits, held_out, {name: OFFICIAL[name].title for name in OFFICIAL})
+    print(f"\nnear-duplicate photographs: {len(pairs)} pairs in {groups_of_several} groups; "
+          f"{len({pair['test_row'] for pair in duplicates})} test photographs are training photographs too, listed in "
+          "dataset.json")
     if settings.twins == "drop":
-        print(f"left out of training: {(~images.test & ~train).sum()} photographs that are test photographs too")
-    if settings.use_lspe:
+        print(f"left out of training: {(~persons.test & ~train).sum()} photographs that are test photographs too")
+    if settings.train_on == "both":
         print(f"LSPe's boxes: {box_rule['box_sides_per_joint_extent']:.3f} joint extents; extents of at least "
               f"{box_rule['least_joint_extent_px']:.0f} px where joints are missing")
     print(f"arrays in {settings.data_dir}, crops with their joints in {picture}: see that they fit")
 
 
-def hold_out(images, groups, share, generator):
-    """(N,) bool, the validation persons: whole groups of near duplicates without a test photograph among them."""
-    train = ~images.test
-    held_out = np.zeros(len(images), bool)
-    held_out[train] = near_duplicates.hold_out(groups[train], images.source[train],
-                                               np.isin(groups, groups[images.test])[train], share, generator)
-    if not held_out.any():
-        raise UserError(f"no validation person among {train.sum()} training persons; raise --validation-share")
-    return held_out
-
-
-def training(images, groups, held_out, twins):
+def training(persons, groups, held_out, twins):
     """(N,) bool, the training and validation persons; with twins "drop" without near duplicates of test photographs."""
-    train = ~images.test
+    train = ~persons.test
     if twins == "drop":
-        train &= ~np.isin(groups, groups[images.test])
+        train &= ~np.isin(groups, groups[persons.test])
     if not (train & ~held_out).any():
         raise UserError("no person is left to train on; lower --validation-share or --duplicate-distance")
     return train
 
 
-def find_boxes(images, settings):
+def find_boxes(persons, settings):
     """Each person's box (N, 3) by its outer edges in the image, and the numbers behind it."""
-    extents = stored_crops.extents(images.joints)
-    lsp_train = (images.source == "lsp") & ~images.test & (extents >= 1)
+    extents = stored_crops.extents(persons.joints)
+    lsp_train = (persons.source == "lsp") & ~persons.test & (extents >= 1)
     if not lsp_train.any():
         raise Failure("LSP's training images have no annotated joints that span a pixel, and the size of LSPe's boxes "
                       "comes from them; get the data anew")
-    rule = {"box_sides_per_joint_extent": float(np.median(images.sizes.max(1)[lsp_train] / extents[lsp_train])),
-            "least_joint_extent_px": float(settings.least_extent * np.median(extents[~images.test]))}
-    boxes = stored_crops.image_boxes(images.sizes)  # LSP's images are person crops by their authors
-    by_joints = (images.source == "lspet") | (images.test & (settings.test_boxes == "joints"))
-    boxes[by_joints] = stored_crops.joint_boxes(images.joints[by_joints], images.sizes[by_joints], *rule.values())
+    rule = {"box_sides_per_joint_extent": float(np.median(persons.sizes.max(1)[lsp_train] / extents[lsp_train])),
+            "least_joint_extent_px": float(settings.least_extent * np.median(extents[~persons.test]))}
+    boxes = stored_crops.image_boxes(persons.sizes)  # LSP's images are person crops by their authors
+    by_joints = (persons.source == "lspet") | (persons.test & (settings.test_boxes == "joints"))
+    boxes[by_joints] = stored_crops.joint_boxes(persons.joints[by_joints], persons.sizes[by_joints], *rule.values())
     return boxes, rule
 
 
-def originals(rows, boxes):
-    return Rows(rows, boxes[rows], np.zeros(len(rows), int), np.zeros(len(rows), bool))
-
-
-def with_copies(train, boxes, held_out, settings, generator):
-    """Every training image, then varied copies of those that are not held out."""
-    varied = train[~held_out[train]]
-    parts = [originals(train, boxes)]
-    for copy in range(1, settings.extra_copies + 1):
-        moved = stored_crops.vary(boxes[varied], settings.copy_shift, settings.copy_scale, generator)
-        parts.append(Rows(varied, moved, np.full(len(varied), copy),
-                          generator.random(len(varied)) < settings.copy_flip))
-    return Rows(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Rows)))
-
-
-def save(images, splits, held_out, dataset, settings, parallel):
-    """Write the arrays and dataset.json with their digests; older ones stay until all are whole."""
-    folder, size = Path(settings.data_dir), settings.crop_size
-    needed = sum(len(rows.image) for rows in splits.values()) * size * size * 3
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise Failure(f"{os.path.realpath(folder)} has {stored_crops.in_bytes(free)} free and the crops need "
-                      f"{stored_crops.in_bytes(needed)}; make room or choose a smaller --crop-size")
-    edges = {split: stored_crops.enlarge(rows.box, settings.context) for split, rows in splits.items()}
-    with contextlib.ExitStack() as stack:  # the last to enter gets its name first: dataset.json comes after the arrays
-        description = stack.enter_context(arrays.whole(folder / "dataset.json"))
-        files = {name: stack.enter_context(arrays.whole(folder / f"{name}.npy")) for name in arrays.PREPARED}
-        arrays.save(files["train_split"], held_out[splits["train"].image].astype(np.uint8), "train_split")
-        for split, rows in splits.items():
-            for name, array in described(images, rows, edges[split], size).items():
-                arrays.save(files[f"{split}_{name}"], array.astype(np.float32), f"{split}_{name}")
-        for split, rows in splits.items():
-            stored_crops.write_crops(files[f"{split}_images"], images.path[rows.image], images.member[rows.image],
-                                     edges[split], rows.flipped, size, parallel)
-        digests = {name: arrays.digest(arrays.load(file, name, mmap=True)) for name, file in files.items()}
-        arrays.save_json(description, dataset | {"digests": digests})
-        # an older dataset.json must not vouch for the arrays of two runs, should this one break off from here on
-        (folder / "dataset.json").unlink(missing_ok=True)
-
-
-def described(images, rows, edges, size):
-    """What the labels, boxes and head_sizes of one split hold; edges (R, 3) of the stored crops, before mirroring."""
-    labels = stored_crops.to_crop_px(images.joints[rows.image], edges, size)
-    labels[rows.flipped] = labels[rows.flipped][:, LSP.mirror] * (-1, 1) + (size - 1, 0)
-    boxes = np.where(rows.flipped[:, None], stored_crops.mirror_edges(edges, images.sizes[rows.image, 0]), edges)
-    heads = np.linalg.norm(np.subtract(*(labels[:, LSP.index(name)] for name in LSP.head)), axis=1)
-    return {"labels": labels, "boxes": boxes, "head_sizes": heads}
-
-
-def test_duplicates(images, train, pairs, distances, mirrored):
+def test_duplicates(persons, train, pairs, distances, mirrored):
     """The pairs of a test photograph and one that `train` (N,) bool keeps."""
-    test_row = np.cumsum(images.test) - 1
-    across = (images.test[pairs] & train[pairs[:, ::-1]]).any(1)
+    test_row = np.cumsum(persons.test) - 1
+    across = (persons.test[pairs] & train[pairs[:, ::-1]]).any(1)
     found = []
     for pair, distance, turned in zip(pairs[across], distances[across], mirrored[across], strict=True):
-        train, test = sorted(pair, key=lambda row: images.test[row])
-        found.append({"test_row": test_row[test], "test_image": images.file[test], "train_image": images.file[train],
-                      "train_source": images.source[train], "distance": distance, "mirrored": turned})
+        train, test = sorted(pair, key=lambda row: persons.test[row])
+        found.append({"test_row": test_row[test], "test_image": persons.image[test],
+                      "train_image": persons.image[train], "train_source": persons.source[train],
+                      "distance": distance, "mirrored": turned})
     return found
 
 
-def save_picture(settings, splits, images, each=8):
-    """Save crops of each split and data set, spread evenly over their rows, with the joints; returns the path."""
-    from deeppose.drawing import contact_sheet  # not above: workers import this module and draw nothing
-    crops, joints, captions = [], [], []
-    for split, rows in splits.items():
-        crop, label = (arrays.load(Path(settings.data_dir) / f"{split}_{name}.npy", mmap=True)
-                       for name in ("images", "labels"))
-        kinds = np.char.add(images.source[rows.image], np.where(rows.copy > 0, " copy", ""))
-        for kind in np.unique(kinds):
-            chosen = np.flatnonzero(kinds == kind)
-            chosen = chosen[np.linspace(0, len(chosen) - 1, min(each, len(chosen))).astype(int)]
-            crops.append(crop[chosen])
-            joints.append(label[chosen])
-            captions += [f"{split} {kind} {file}" for file in images.file[rows.image[chosen]]]
-    path = Path(settings.run_dir) / "dataset.png"
-    contact_sheet(path, np.concatenate(crops), LSP, [(np.concatenate(joints), "predicted")], captions, columns=each)
+def list_persons(raw, lsp_train_images):
+    """All persons in order of data set and number: a row an image.
+
+    raw               data set -> RawData, "lsp" among them
+    lsp_train_images  LSP's images up to this number train, the others test
+    Returns           RawPersons, and a list of {source, image, reason} for images that are absent
+    Raises            UserError where a side stays empty
+    """
+    numbers = {name: np.array(sorted(data.members)) for name, data in raw.items()}
+    if not numbers["lsp"][0] <= lsp_train_images < numbers["lsp"][-1]:
+        raise UserError(f"{os.path.realpath(raw['lsp'].path)} holds images {numbers['lsp'][0]} ... "
+                        f"{numbers['lsp'][-1]}; those up to {lsp_train_images} train and the others test: change "
+                        f"--lsp-train-images")
+    names = np.repeat(list(raw), [len(n) for n in numbers.values()])
+    joints = np.concatenate([raw[name].joints[numbers[name] - 1] for name in raw])
+    members = objects([raw[name].members[number] for name in raw for number in numbers[name]])
+    absent = [{"source": name, "image": f"number {number + 1}", "reason": "no such image"}
+              for name, data in raw.items() for number in range(len(data.joints)) if number + 1 not in data.members]
+    neck, top = (joints[:, LSP.index(name)] for name in LSP.head)
+    return RawPersons(
+        source=names, path=objects([str(raw[name].path) for name in names]), member=members,
+        image=objects([PurePosixPath(member).name for member in members]), joints=joints,
+        test=(names == "lsp") & (np.concatenate(list(numbers.values())) > lsp_train_images),
+        boxes=np.full((len(names), 3), np.nan), head_sizes=np.linalg.norm(neck - top, axis=1),
+        person=np.zeros(len(names), int)), absent
+
+
+def find(raw_dir, name, address=ADDRESS):
+    """Find a data set in the raw folder, or download it there; read its joints and list its images.
+
+    name     "lsp" or "lspet"
+    address  where the official zips can be downloaded
+    Returns  RawData
+    Raises   UserError where raw_dir is a file; Failure where files are missing, broken or do not belong together, or
+             where a download fails
+    """
+    raw_dir, official = Path(raw_dir), OFFICIAL[name]
+    if raw_dir.exists() and not raw_dir.is_dir():
+        raise UserError(f"{os.path.realpath(raw_dir)} is no folder; name the one that holds {official.file} "
+                        f"with --raw-dir")
+    for path in (raw_dir / official.file.removesuffix(".zip"), raw_dir / official.file):
+        if path.exists():
+            return _read(name, path, archives.members(path), "images", "joints.mat")
+    side_by_side = [("images_" + official.suffix, f"joints_{official.suffix}.mat")]
+    for images, joints in side_by_side + [("images", "joints.mat")] * (name == "lsp"):
+        if (raw_dir / images).is_dir() or (raw_dir / joints).is_file():
+            members = [f"{images}/{member}" for member in archives.members(raw_dir / images)]
+            return _read(name, raw_dir, members + [joints] * (raw_dir / joints).is_file(), images, joints)
+    path = _download(name, raw_dir, address)
+    return _read(name, path, archives.members(path), "images", "joints.mat")
+
+
+def _download(name, folder, address):
+    """The path of an official zip, downloaded."""
+    official, path = OFFICIAL[name], Path(folder) / OFFICIAL[name].file
+    url = f"{address.rstrip('/')}/{official.file}"
+    by_hand = f"fetch {url} by hand and put it into {os.path.realpath(folder)}, or name another folder with --raw-dir"
+    if name == "lspet":
+        by_hand += ", or leave LSPe out with --train-on lsp"
+    download(url, path, official.title, "--download-from", by_hand, lambda part: _fault(part, official))
     return path
 
 
-def print_table(images, unreadable, splits, held_out):
-    """Print what was found, kept, skipped and why, and the joints annotated in each split."""
-    lost = np.array([fault["source"] for fault in unreadable])
-    print(f"{'data set':<12}{'images':>10}{'kept':>10}{'skipped':>10}")
-    for name in dict.fromkeys(images.source):
-        kept, skipped = (images.source == name).sum(), (lost == name).sum()
-        print(f"{archives.OFFICIAL[name].title:<12}{kept + skipped:>10,}{kept:>10,}{skipped:>10,}")
-    for fault in unreadable[:10]:
-        print("  skipped {source} {image}: {reason}".format(**fault))
-    if len(unreadable) > 10:
-        print(f"  and {len(unreadable) - 10} more, listed in dataset.json")
-    print(f"\n{'split':<12}{'data set':<12}{'persons':>10}{'copies':>10}{'joints annotated':>19}")
-    for title, split, side in (("train", "train", ~held_out), ("validation", "train", held_out),
-                               ("test", "test", images.test)):
-        rows = splits[split]
-        for name in dict.fromkeys(images.source):
-            chosen = side[rows.image] & (images.source[rows.image] == name)
-            if chosen.any():
-                known = ~np.isnan(images.joints[rows.image[chosen & (rows.copy == 0)]]).any(2)
-                print(f"{title:<12}{archives.OFFICIAL[name].title:<12}{len(known):>10,}"
-                      f"{(rows.copy[chosen] > 0).sum():>10,}{known.sum():>12,} ({known.mean():.0%})")
+def _fault(path, official):
+    """Why a zip is not the whole data set; None where it is."""
+    if damage := archives.damage(path):
+        return damage
+    members = archives.members(path)
+    images = len(archives.images_in(members, "images"))
+    if images != official.images or not any(PurePosixPath(member).name == "joints.mat" for member in members):
+        return f"it holds {images} images and {official.images} and joints.mat are expected"
+
+
+def _read(name, path, members, images, joints):
+    official, where = OFFICIAL[name], os.path.realpath(path)
+    tables = [member for member in members if PurePosixPath(member).name == joints]
+    if len(tables) != 1:
+        raise Failure(f"{where} holds {len(tables)} files named {joints}, expected one; unpack {official.file} again")
+    numbered, pictures = {}, archives.images_in(members, images)
+    for member in (*tables, *map(str, pictures)):
+        archives.check_name(member, where)
+    for image in pictures:
+        number = re.search(r"(?<![0-9])[0-9]{1,18}$", image.stem)
+        if not number:
+            raise Failure(f"{where}: {image} has no number in its name, so no joints can be told to be its own; "
+                          f"unpack {official.file} again")
+        if other := numbered.get(int(number[0])):
+            raise Failure(f"{where}: {other} and {image} have the same number; unpack {official.file} again")
+        numbered[int(number[0])] = str(image)
+    with archives.opened(path) as read:
+        try:
+            content = read(tables[0])
+            table = _joints(content, name)
+        except Unreadable as error:
+            raise Failure(f"{where}/{tables[0]} can't be used ({error}); unpack {official.file} again") from None
+    beyond = [member for number, member in numbered.items() if not 1 <= number <= len(table)]
+    if beyond or not numbered:
+        example = f", e.g. {beyond[0]} has none" if beyond else ""
+        raise Failure(f"{where}: {len(numbered)} images in {images}/, joints for {len(table)} in {joints}{example}; "
+                      f"they do not belong together, unpack {official.file} again")
+    sha256 = archives.sha256_of(path) if path.is_file() else hashlib.sha256(content).hexdigest()
+    if path.is_file() and sha256 != official.sha256:
+        print(f"warning: {where} is not the {official.title} that this program knows (SHA-256 {sha256}, known "
+              f"{official.sha256}); scores may not compare", file=sys.stderr)
+    offset = official.offset if hashlib.sha256(content).hexdigest() == official.joints_sha256 else 0.0
+    return RawData(name, path, numbered, table - offset, sha256, offset)
+
+
+def _joints(content, name):
+    """joints.mat -> (N, 14, 2), NaN = not annotated. The third value of LSP says occluded, LSPe's says annotated."""
+    rows, columns, _ = OFFICIAL[name].shape
+    try:
+        content = archives.unpacked(content)
+        found = [(shape, kind) for title, shape, kind in scipy.io.whosmat(io.BytesIO(content)) if title == "joints"]
+    except Unreadable:
+        raise
+    except Exception as error:  # a broken file makes scipy raise nearly anything
+        raise Unreadable(f"no MATLAB file: {archives.in_words(error)}") from None
+    if len(found) != 1:
+        raise Unreadable(f"it holds {len(found)} variables named joints, expected one")
+    (shape, kind), = found
+    if len(shape) != 3 or shape[:2] != (rows, columns) or not re.fullmatch("double|single|u?int[0-9]+", kind):
+        raise Unreadable(f"joints is {kind} {shape}, expected numbers ({rows}, {columns}, N)")
+    try:
+        table = scipy.io.loadmat(io.BytesIO(content), variable_names=["joints"])["joints"]
+    except Exception as error:  # as above
+        raise Unreadable(f"its joints are broken: {archives.in_words(error)}") from None
+    if table.shape != tuple(shape) or np.iscomplexobj(table):
+        raise Unreadable(f"joints is {table.dtype} {table.shape}, expected numbers ({rows}, {columns}, N)")
+    table = table.astype(float).transpose((2, 1, 0) if name == "lsp" else (2, 0, 1))  # -> (N, 14, 3)
+    known = ~np.isnan(table).any(2) & ((name == "lsp") | (table[..., 2] == 1))
+    return np.where(known[..., None], table[..., :2], np.nan)
 
 
 if __name__ == "__main__":

@@ -123,16 +123,18 @@ def train_joint(name, data, settings, mixed, cores):
     if not settings.restart and (finished := course.finished_before(CASCADE)):
         return print_skipped(name, finished, data, settings, course.final)
     if math.isnan(before["area"]):
-        raise UserError(f"{name}: no validation person has it and {' and '.join(data.persons.skeleton.diameter)} "
-                        "annotated, so no epoch can be chosen; prepare other persons: python lsp_data.py")
+        raise UserError(f"{name}: no validation person has {' and '.join(('it', *data.persons.skeleton.diameter))} "
+                        f"annotated, so no epoch can be chosen; prepare other persons: {data.persons.prepare}")
     pairs = training_pairs(data, targets)
     if not len(pairs):
-        raise UserError(f"{name} is annotated on no training person; prepare other persons: python lsp_data.py")
+        raise UserError(f"{name} is annotated on no training person; prepare other persons: "
+                        f"{data.persons.prepare}")
     state = course.left(restart=settings.restart)
 
     seed = settings.seed + 1000 * joints.index(name) if name != SHARED else settings.seed  # whatever was trained before
     torch.manual_seed(seed)
-    model = CascadeNet(settings.crop_size, settings.width, settings.dropout, len(targets), settings.loss)
+    model = CascadeNet(settings.crop_size, settings.width, settings.dropout, len(targets), settings.loss,
+                       image_channels=data.persons.pixels.channels)
     model.to(device, memory_format=torch.channels_last if device.type == "cuda" else torch.contiguous_format)
     optimiser = make_optimiser(settings.optimiser, model.parameters(), settings.learning_rate, settings.weight_decay,
                                settings.momentum, settings.initial_accumulator)
@@ -174,7 +176,7 @@ def course_of(name, data, settings, baseline):
                 "usual_side": data.usual_side / data.persons.box_side,
                 "flip_test": data.errors.flip_test, "refines": data.errors.fingerprint,
                 "dataset": data.persons.dataset["dataset"], "split": data.persons.split,
-                "skeleton": data.persons.skeleton.plain(),
+                "skeleton": data.persons.skeleton.plain(), "pixels": data.persons.pixels.plain(),
                 "test_set": data.persons.test_set, "best_epoch": course.best_epoch, "history": course.history,
                 "settings": plain_settings(settings),
                 "provenance": provenance(settings, sum(row["seconds"] for row in course.history), data.device)}
@@ -223,12 +225,13 @@ def batches(data, chosen, outside, generator, settings):
 
     chosen   batches of (B, 2) pairs of person and joint
     outside  0-d tensor that counts the truths beyond their window's edge
-    Yields   images (B, 3, S, S), displacements (B, outputs, 2) window sides, NaN for the other joints of a shared one
+    Yields   images (B, C, S, S), displacements (B, outputs, 2) window sides, NaN for the other joints of a shared one
              and, with MISSED off, where the truth lies outside; each batch valid until the next
     """
     reduction = reduction_for(data.usual_side, settings.crop_size)
     joints = data.annotated.shape[1]
-    buffer = image_buffer(max(map(len, chosen)), settings.crop_size, data.device)
+    pixels = data.persons.pixels
+    buffer = image_buffer(max(map(len, chosen)), settings.crop_size, data.device, pixels.channels)
     crop_batches = data.persons.crop_batches([pairs[:, 0] for pairs in chosen])
     for pairs, (crops, places) in zip(chosen, crop_batches, strict=True):
         person, joint = pairs.T
@@ -251,7 +254,8 @@ def batches(data, chosen, outside, generator, settings):
             own = torch.arange(joints, device=joint.device) == joint[:, None]  # (B, J)
             displacement = displacement.where(own[..., None], torch.nan)
         colour = random_colour(count, generator, settings.colour)
-        yield sample_windows(crops, places, windows, settings.crop_size, reduction, colour, buffer), displacement
+        images = sample_windows(crops, places, windows, settings.crop_size, reduction, colour, buffer, pixels)
+        yield images, displacement
 
 
 def write_log(settings, joints):

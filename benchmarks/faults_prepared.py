@@ -219,7 +219,7 @@ def bad_datasets(good, split):
         for row in (-1, 10, 10 ** 9, "0", None, 0.5, [0]):
             change(f"a duplicate's test_row is {row}", "test_duplicates", value=[pair | {"test_row": row}])
         change("a duplicate without test_row", "test_duplicates", value=[{"distance": 1}])
-        change("settings without test_boxes", "settings", "test_boxes", drop=True)
+        change("pixels without channels", "pixels", "channels", drop=True)
     for name in good.get("digests", {}):
         if name.startswith(split) and not name.endswith("boxes"):
             change(f"no digest of {name}", "digests", name, drop=True)

@@ -31,7 +31,7 @@ STEPS = ("lsp_data", "train_stage1", "test_stage1", "generate_train_output", "tr
 FOLDERS = {"RAW_DIR": "raw", "DATA_DIR": "data", "CHECKPOINT_DIR": "checkpoints", "RUN_DIR": "runs"}
 NOWHERE = "http://127.0.0.1:9"  # refuses at once: nothing is downloaded
 FLAGS = {
-    "lsp_data": ["--no-use-lspe", "--crop-size", "64", "--lsp-train-images", "30", "--validation-share", "0.2",
+    "lsp_data": ["--train-on", "lsp", "--crop-size", "64", "--lsp-train-images", "30", "--validation-share", "0.2",
                  "--workers", "1", "--download-from", NOWHERE],
     "train_stage1": ["--backbone", "efficientnet_lite0", "--weights", "initial.pth", "--input-size", "32",
                      "--batch-size", "8", "--optimiser", "adam", "--learning-rate", "1e-3", "--epochs", "2"],

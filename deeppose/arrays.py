@@ -23,8 +23,9 @@ from .errors import Failure, UserError, reason
 
 @dataclass(frozen=True)
 class Array:
-    """dtype    "str" = text of any length
-    shape    a letter is a size that the file itself sets, above 0 and the same wherever the letter stands
+    """dtype    "str" = text of any length; several are joined by |
+    shape    a letter is a size that the file itself sets, above 0 and the same wherever the letter stands; several
+             numbers are a choice
     values   least and greatest number, each one for all or one for each column (the last axis); None = any
     missing  whether NaN may stand for what is not annotated, in both coordinates of a joint
     """
@@ -41,7 +42,8 @@ FARTHEST = 1e6  # pixels or diameters: no coordinate lies farther out
 PLACES = (-FARTHEST, FARTHEST)
 
 ARRAYS = {
-    "train_images": Array("uint8", ("N", "S", "S", 3), PREPARE, "RGB crop round one person, aspect kept, padded"),
+    "train_images": Array("uint8|uint16", ("N", "S", "S", (1, 3)), PREPARE,
+                          "crop round one person, RGB or of one channel, aspect kept, padded"),
     "train_labels": Array("float32", ("N", "J", 2), PREPARE, "joints in crop pixels; NaN = not annotated",
                           PLACES, True),
     "train_boxes": Array("float32", ("N", 3), PREPARE, "the crop's outer edges in its image: x0, y0, side",
@@ -182,11 +184,12 @@ def form_fault(dtype, shape, spec):
     """What is wrong with a type and shape, in words; None where they are as declared."""
     sizes = {}
     fits = len(shape) == len(spec.shape) and all(size > 0 and size == sizes.setdefault(want, size)
-                                                 if isinstance(want, str) else size == want
+                                                 if isinstance(want, str) else size in np.atleast_1d(want)
                                                  for size, want in zip(shape, spec.shape))
-    if fits and (dtype.kind == "U" if spec.dtype == "str" else dtype == spec.dtype):
+    if fits and (dtype.kind == "U" if spec.dtype == "str" else dtype in map(np.dtype, spec.dtype.split("|"))):
         return None
-    return f"is {dtype} {tuple(shape)}, expected {spec.dtype} ({', '.join(map(str, spec.shape))})"
+    shown = ", ".join(" or ".join(map(str, want)) if isinstance(want, tuple) else str(want) for want in spec.shape)
+    return f"is {dtype} {tuple(shape)}, expected {spec.dtype.replace('|', ' or ')} ({shown})"
 
 
 def value_fault(array, spec):

@@ -7,8 +7,7 @@ import torch
 from . import arrays
 from .error_model import ErrorModel, ErrorSampler, check_belongs
 from .inference import diameters, refine_joints
-from .metrics import diameters as true_diameters
-from .metrics import joint_hits, overall_mean
+from .metrics import joint_hits, overall_mean, reference_lengths
 from .reports import THRESHOLDS
 
 
@@ -32,8 +31,7 @@ class CascadeData:
         self.persons, self.device = persons, persons.device
         self.sampler = ErrorSampler(self.errors, kind, self.device, deltas)
         self.poses_px = torch.from_numpy(poses).to(self.device)
-        self.diameters = diameters(self.poses_px, persons.skeleton.diameter_indices,
-                                   self.errors.smallest_diameter * persons.box_side)
+        self.diameters = diameters(self.poses_px, persons.skeleton, self.errors.smallest_diameter * persons.box_side)
         self.sides = sigma * self.diameters  # (N,) crop pixels
         self.usual_side = self.sides.median().item()
         self.mirror = torch.tensor(persons.skeleton.mirror, device=self.device)
@@ -53,12 +51,13 @@ def refined_scores(model, data, targets):
     """Validation scores of joints that a network refines from the stage before; with model None, that stage's own.
 
     targets  (T,) the joints; output t of the network is that of joint targets[t]
-    Returns  PDJ@0.2 and the mean PDJ over 0.05 ... 0.5 ("area", which chooses the epoch: finer steps), percent; NaN
-             where it can be measured on no validation person
+    Returns  PDJ@0.2 (of a skeleton without torso diameter PCK@0.1 of the box) and the mean PDJ over 0.05 ... 0.5
+             ("area", which chooses the epoch: finer steps), percent; NaN where it can be measured on no validation
+             person
     """
     held_out = data.held_out.nonzero()[:, 0]
     truth = data.persons.joints_px[held_out].cpu().numpy()
-    spans = true_diameters(truth, data.persons.skeleton)
+    spans = reference_lengths(truth, data.persons.skeleton, data.persons.box_side)
     poses, networks = data.poses_px[held_out], {joint: (model, output) for output, joint in enumerate(targets.tolist())}
     if model is not None:
         poses = refine_joints(networks, data.persons, held_out, poses, data.sides[held_out], data.usual_side)

@@ -11,8 +11,8 @@ import functools
 import torch
 import torch.nn.functional as F
 
-MEAN = (0.485, 0.456, 0.406)  # ImageNet's mean and deviation of RGB in 0 ... 1, as torchvision's weights expect
-STD = (0.229, 0.224, 0.225)
+from .pixels import RGB
+
 CPU_PIXELS = 2 ** 18  # sampled at once on a CPU: few enough to stay in its cache
 
 
@@ -56,24 +56,25 @@ def to_window(joints_px, windows):
     return (joints_px - windows[:, None, :, 2]) @ inverse.mT
 
 
-def sample_windows(crops, rows, windows, size, reduction=1, colour=None, out=None):
-    """What the network sees: each window's pixels, bilinear, normalised; 0 (the mean colour) beyond the crop.
+def sample_windows(crops, rows, windows, size, reduction=1, colour=None, out=None, pixels=RGB):
+    """What the network sees: each window's pixels, bilinear, normalised; 0 (the mean) beyond the crop.
 
-    crops      (N, S, S, 3) uint8 RGB
+    crops      (N, S, S, C) uint8, or int16 that holds the bits of uint16
     rows       (B,) int64, the crop that each window lies on; there may be none
     windows    (B, 2, 3); of any size and place, also of side 0; one that holds NaN gives NaN in all its pixels, and
                changes no other
     size       output pixels along a side
     reduction  side of the squares of crop pixels averaged before they are sampled (see `reduction_for`)
-    colour     factors and offsets on the normalised channels, (B, 3, 1, 1) both; None = as they are
-    out        (at least B, 3, size, size) float32 to write into, since fresh memory costs a CPU as much as the sampling
-    Returns    (B, 3, size, size) float32
+    colour     factors and offsets on the normalised channels, (B, C or 1, 1, 1) both; None = as they are
+    out        (at least B, C, size, size) float32 to write into, since fresh memory costs a CPU as much as the sampling
+    pixels     Pixels of the crops, whose mean and deviation normalise them
+    Returns    (B, C, size, size) float32
     Raises     ValueError where a crop does not hold a single square of `reduction`
     """
     if reduction > crops.shape[1]:
         raise ValueError(f"crops of {crops.shape[1]} pixels can't be reduced {reduction} times")
-    images = image_buffer(len(rows), size, crops.device) if out is None else out[:len(rows)]
-    mean, deviation = _mean_and_deviation(crops.device)
+    images = image_buffer(len(rows), size, crops.device, pixels.channels) if out is None else out[:len(rows)]
+    mean, deviation = _mean_and_deviation(pixels, crops.device)
     if colour is None:
         colour = windows.new_ones(len(rows), 1, 1, 1), windows.new_zeros(len(rows), 1, 1, 1)
     gains, offsets = colour[0] / deviation, colour[1]
@@ -87,9 +88,9 @@ def sample_windows(crops, rows, windows, size, reduction=1, colour=None, out=Non
     return images
 
 
-def image_buffer(count, size, device):
+def image_buffer(count, size, device, channels=3):
     """Memory for `count` images of `sample_windows`."""
-    return torch.empty(count, 3, size, size, device=device)
+    return torch.empty(count, channels, size, size, device=device)
 
 
 def reduction_for(window_side, size):
@@ -98,18 +99,18 @@ def reduction_for(window_side, size):
 
 
 def _sample(part, crops, rows, windows, images, gains, offsets, mean, reduction):
-    """Fill images (B, 3, size, size) with (pixels - mean) * gains + offsets, see `sample_windows`. part: function that
+    """Fill images (B, C, size, size) with (pixels - mean) * gains + offsets, see `sample_windows`. part: function that
     gives the part of each crop to sample, `touched_parts` or `whole_crops`."""
     size, side = images.shape[-1], crops.shape[1] // reduction  # a last pixel or two may not fill a reduced one
     # from here on all is in reduced pixels: the i-th has its centre at crop pixel reduction * i + (reduction - 1) / 2
     windows = torch.cat([windows[:, :, :2], windows[:, :, 2:] - (reduction - 1) / 2], 2) / reduction
     pixels, corners, within = part(crops, rows, windows, reduction, side)
-    seen = _reduced(pixels, reduction).permute(0, 3, 1, 2)  # (B, P, P, 3) -> (B, 3, P, P)
+    seen = _reduced(pixels, reduction).permute(0, 3, 1, 2)  # (B, P, P, C) -> (B, C, P, P)
     # grid_sample's frame without align_corners: pixel i of the P lies at (2 i + 1) / P - 1
     to_grid = 2 / seen.shape[-1]
     origins = (0.5 - corners) * to_grid - 1  # (B, 2), where the crop's pixel 0 lies in that frame
     grid = _points(torch.cat([windows[:, :, :2] * to_grid, windows[:, :, 2:] * to_grid + origins[..., None]], 2), size)
-    seen = F.grid_sample(seen, grid, align_corners=False)  # (B, 3, size, size)
+    seen = F.grid_sample(seen, grid, align_corners=False)  # (B, C, size, size)
     if within:
         torch.addcmul(offsets - mean * gains, seen, gains, out=images)
         return
@@ -140,7 +141,7 @@ def touched_parts(crops, rows, windows, reduction, side):
     """The part of each crop that its window may touch, in reduced pixels, of which the crop has `side` along a side.
 
     windows  (B, 2, 3), reduced pixels
-    Returns  crop pixels (B, P, P, 3) uint8, P a multiple of reduction; the parts' first pixels' x and y (B, 2), reduced
+    Returns  crop pixels (B, P, P, C), P a multiple of reduction; the parts' first pixels' x and y (B, 2), reduced
              pixels; whether all windows lie within their crops
     """
     centres, reach = windows[:, :, 2], windows[:, :, :2].abs().sum(2) / 2  # (B, 2) both
@@ -152,7 +153,7 @@ def touched_parts(crops, rows, windows, reduction, side):
     corners = low.clamp(max=side - span)  # (B, 2)
     x, y = (corners.long() * reduction).T
     length = span * reduction
-    runs = crops.unfold(2, length, 1).movedim(3, 4)  # every run of `length` pixels of a line, a view (N, S, ., P, 3)
+    runs = crops.unfold(2, length, 1).movedim(3, 4)  # every run of `length` pixels of a line, a view (N, S, ., P, C)
     lines = y[:, None] + torch.arange(length)  # (B, P)
     return runs[rows[:, None], lines, x[:, None]], corners, within
 
@@ -160,14 +161,18 @@ def touched_parts(crops, rows, windows, reduction, side):
 def _reduced(blocks, reduction):
     """Means of squares of pixels; sums of integers, which on a CPU take a quarter of the time of avg_pool2d.
 
-    blocks (B, P, P, 3) uint8, P a multiple of reduction. Returns (B, P / reduction, P / reduction, 3) float32.
+    blocks (B, P, P, C) uint8 or int16 for uint16, P a multiple of reduction. Returns (B, P / reduction, P / reduction,
+    C) float32.
     """
+    if blocks.dtype == torch.int16:
+        blocks = blocks.to(torch.int32) & 0xFFFF
     if reduction == 1:
         return blocks.float()
-    lines = blocks[:, ::reduction].to(torch.int16 if reduction < 12 else torch.int32)
+    wide = torch.int16 if blocks.dtype == torch.uint8 and reduction < 12 else torch.int32
+    lines = blocks[:, ::reduction].to(wide, copy=True)
     for step in range(1, reduction):
         lines += blocks[:, step::reduction]
-    lines = lines.unflatten(2, (-1, reduction))  # (B, P / reduction, P, 3) -> (..., P / reduction, reduction, 3)
+    lines = lines.unflatten(2, (-1, reduction))  # (B, P / reduction, P, C) -> (..., P / reduction, reduction, C)
     squares = lines[:, :, :, 0].clone()
     for step in range(1, reduction):
         squares += lines[:, :, :, step]
@@ -175,6 +180,6 @@ def _reduced(blocks, reduction):
 
 
 @functools.cache
-def _mean_and_deviation(device):
-    """Of each channel in 0 ... 255, (3, 1, 1); kept, since copying constants to a GPU makes it wait."""
-    return tuple(255 * torch.tensor(values, device=device).view(3, 1, 1) for values in (MEAN, STD))
+def _mean_and_deviation(pixels, device):
+    """Of each channel as stored, (C, 1, 1); kept, since copying constants to a GPU makes it wait."""
+    return tuple(torch.tensor(values, device=device).view(-1, 1, 1) for values in (pixels.mean, pixels.deviation))

@@ -1,6 +1,6 @@
 """The errors of a stage on persons that it was not trained on, and fresh draws of them for training the next stage.
 
-Errors are prediction - truth, in diameters (left shoulder to right hip) of the predicted pose, DeepPose sec. 3.2.
+Errors are prediction - truth, in diameters of the predicted pose (`inference.diameters`), DeepPose sec. 3.2.
 """
 import io
 import zipfile
@@ -136,7 +136,7 @@ def fit_error_model(predicted, truth, diameters, **more):
         raise Failure("the predicted poses are not finite, or of no size; train the stage that made them again")
     if (few := known.sum(0) < 3).any():
         raise UserError(f"joints {np.flatnonzero(few).tolist()} are annotated on fewer than three validation persons; "
-                        "prepare more: python lsp_data.py --validation-share")
+                        "prepare more: raise --validation-share where the data are prepared")
     fits = [residuals[known[:, j], j].astype(np.float64) for j in range(residuals.shape[1])]
     return ErrorModel(residuals, np.array([f.mean(0) for f in fits]), np.array([np.cov(f.T) for f in fits]), **more)
 

@@ -5,8 +5,8 @@ from .crops import box_windows, make_windows, reduction_for, sample_windows, to_
 
 
 @torch.inference_mode()
-def predict_joints(model, persons, rows, input_size, batch_size=64, flip_test=False):
-    """Stage 1 on the boxes of chosen persons.
+def predict_joints(model, persons, rows, input_size, batch_size=64, flip_test=False, windows=None):
+    """Stage 1 on the boxes of chosen persons, or on other windows.
 
     model       network whose `joints(forward(images))` gives joints in the window's frame; evaluated, dropout off.
                 For the flip test `mirrored` turns the mirrored images' output into one of the images
@@ -14,17 +14,20 @@ def predict_joints(model, persons, rows, input_size, batch_size=64, flip_test=Fa
     rows        (M,) int64 on that device, the persons to look at
     input_size  pixels along the network's square input
     flip_test   average the network's output with that on the mirrored images
+    windows     (M, 2, 3) on the persons' crops, in place of their boxes; which are averaged at the boxes' rate
     Returns     (M, J, 2) float32 on that device, crop pixels
     """
     model.eval()
-    windows = box_windows(batch_size, persons.crop_size, persons.context, persons.device)
+    if windows is None:
+        boxes = box_windows(batch_size, persons.crop_size, persons.context, persons.device)
     partner = torch.tensor(persons.skeleton.mirror, device=persons.device)
     reduction = reduction_for(persons.box_side, input_size)
 
-    poses = []
+    poses, done = [], 0
     for crops, places in persons.crop_batches(rows.split(batch_size)):
-        seen = windows[:len(places)]
-        images = sample_windows(crops, places, seen, input_size, reduction)
+        seen = boxes[:len(places)] if windows is None else windows[done:done + len(places)]
+        done += len(places)
+        images = sample_windows(crops, places, seen, input_size, reduction, pixels=persons.pixels)
         output = model(images)
         if flip_test:
             output = (output + model.mirrored(model(images.flip(3)), partner)) / 2
@@ -32,13 +35,18 @@ def predict_joints(model, persons, rows, input_size, batch_size=64, flip_test=Fa
     return torch.cat(poses)
 
 
-def diameters(joints_px, diameter_indices, smallest):
-    """Left shoulder to right hip of complete poses, never below `smallest`.
+def diameters(joints_px, skeleton, smallest):
+    """The length of complete poses in which the cascade counts: the torso diameter, left shoulder to right hip; of a
+    skeleton without it half the longer side of the pose's bounding box. Never below `smallest`.
 
     joints_px (N, J, 2), smallest in the same unit. Returns (N,).
     """
-    a, b = diameter_indices
-    return (joints_px[:, a] - joints_px[:, b]).norm(dim=-1).clamp(min=smallest)
+    if skeleton.diameter:
+        a, b = skeleton.diameter_indices
+        spans = (joints_px[:, a] - joints_px[:, b]).norm(dim=-1)
+    else:
+        spans = (joints_px.amax(1) - joints_px.amin(1)).amax(-1) / 2
+    return spans.clamp(min=smallest)
 
 
 @torch.inference_mode()
@@ -64,6 +72,7 @@ def refine_joints(networks, persons, rows, joints_px, sides, usual_side, batch_s
         for joint, (model, output) in networks.items():
             windows = make_windows(joints_px[batch, joint], sides[batch])
             size = model.arguments["crop_size"]
-            images = sample_windows(crops, places, windows, size, reduction_for(usual_side, size))
+            images = sample_windows(crops, places, windows, size, reduction_for(usual_side, size),
+                                    pixels=persons.pixels)
             refined[batch, joint] = to_crop(model.joints(model(images))[0][:, [output]], windows)[:, 0]
     return refined

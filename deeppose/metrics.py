@@ -22,12 +22,24 @@ def diameters(joints, skeleton):
     """The reference length of PDJ and PCK: left shoulder to right hip, or what the skeleton declares instead.
 
     joints   (N, J, 2) any frame
-    Returns  (N,) float64 in its unit; NaN where an end is missing
+    Returns  (N,) float64 in its unit; NaN where an end is missing, or the skeleton declares none
     Source   Toshev & Szegedy 2014, section 4.1; Sapp & Taskar, MODEC, CVPR 2013
     """
     joints = np.asarray(joints)
+    if not skeleton.diameter:
+        return np.full(len(joints), np.nan)
     a, b = skeleton.diameter_indices
     return distances(joints[:, a], joints[:, b])
+
+
+def reference_lengths(joints, skeleton, box_side):
+    """In what progress is measured: the torso's `diameters`; of a skeleton without it half of every box's side.
+
+    joints    (N, J, 2) any frame
+    box_side  of all persons, in its unit
+    Returns   (N,) float64 in its unit; NaN where an end of the diameter is missing
+    """
+    return diameters(joints, skeleton) if skeleton.diameter else np.full(len(joints), box_side / 2)
 
 
 def joint_hits(predicted, truth, reference, threshold):

@@ -71,9 +71,10 @@ def _map(pool, function, tasks):
     """The results in the tasks' order. However it ends, none of its tasks runs on."""
     with _interrupts_held():  # which the processes that start now inherit: Ctrl-C reaches them too, the parent answers
         futures = [pool.submit(function, task) for task in tasks]
+    futures.reverse()
     try:
-        for future in futures:
-            yield future.result()
+        while futures:
+            yield futures.pop().result()  # and nothing keeps it
     except BaseException:
         # not by future.cancel(): a pool that breaks at the same moment, its workers ended too, would wait for ever
         pool.shutdown(cancel_futures=True)

@@ -10,16 +10,20 @@ import torch
 from . import arrays
 from .errors import Failure, UserError
 from .feeding import crops_fit, stream
+from .pixels import RGB, Pixels, pixels_of
 from .skeletons import Skeleton, skeleton_of
 
 
 @dataclass
 class Persons:
-    """crops       (N, S, S, 3) uint8 RGB: on the device, or mapped from the file; batches of them by `crop_batches`
+    """crops       (N, S, S, C) uint8, or int16 that holds the bits of uint16: on the device, or mapped from the file;
+                batches of them by `crop_batches`
     joints_px   (N, J, 2) float32 on the device, crop pixels, NaN = not annotated
-    head_sizes  (N,) float32 numpy, crop pixels
+    head_sizes  (N,) float32 numpy, crop pixels, NaN = none
     held_out    (N,) bool numpy, the validation persons (all False in the test split)
-    sources     (N,) str numpy, the data set that each row comes from
+    sources     (N,) str numpy, the part of the data that each row comes from
+    pixels      what the crops' pixels are
+    prepare     the command that prepared them
     dataset     dataset.json
     split       fingerprint of which photographs train and which are held out, whatever the crops' size
     test_set    fingerprint of which photographs are test persons
@@ -35,11 +39,13 @@ class Persons:
     streamed: bool = False  # batches are gathered in the background, ahead of the step that needs them
     split: str = ""
     test_set: str = ""
+    pixels: Pixels = RGB
+    prepare: str = arrays.PREPARE
 
     def crop_batches(self, batches):
         """Where each of a sequence of batches of row indices (B,) finds its crops.
 
-        Yields  crops (M, S, S, 3) uint8 on the device, and the batch's rows (B,) in them; valid until the next
+        Yields  crops (M, S, S, C) on the device, and the batch's rows (B,) in them; valid until the next
         """
         if not self.streamed:
             return ((self.crops, rows) for rows in batches)
@@ -89,14 +95,17 @@ def load_persons(data_dir, split, device, images="auto"):
     for name, array in read.items():
         if arrays.digest(array) != dataset["digests"][name]:
             raise UserError(f"{(folder / name).resolve()}.npy and dataset.json beside it do not belong together; run "
-                            f"again: {arrays.PREPARE}")
-    crops, labels = torch.from_numpy(read[f"{split}_images"]), read[f"{split}_labels"]
-    skeleton, sides = skeleton_of(dataset["skeleton"]), read["train_split"]
-    expected = len(dataset[split]["image"]), len(skeleton.joints), dataset["crop_size"]
-    if (*labels.shape[:2], crops.shape[1]) != expected or len(sides) != len(dataset["train"]["image"]) \
+                            f"again: {dataset['prepare']}")
+    stored, labels = read[f"{split}_images"], read[f"{split}_labels"]
+    crops = torch.from_numpy(stored.view(np.int16) if stored.dtype == np.uint16 else stored)  # torch has little uint16
+    skeleton, pixels, sides = skeleton_of(dataset["skeleton"]), pixels_of(dataset["pixels"]), read["train_split"]
+    expected = (len(dataset[split]["image"]), len(skeleton.joints), dataset["crop_size"], pixels.channels,
+                pixels.dtype)
+    if (*labels.shape[:2], crops.shape[1], crops.shape[3], stored.dtype) != expected \
+            or len(sides) != len(dataset["train"]["image"]) \
             or any(len(array) != expected[0] for name, array in read.items() if name.startswith(split)):
-        raise Failure(f"the {split} arrays in {folder.resolve()} are not of the rows, joints and crop size that "
-                      f"dataset.json tells; run again: {arrays.PREPARE}")
+        raise Failure(f"the {split} arrays in {folder.resolve()} are not of the rows, joints, crop size and pixels "
+                      f"that dataset.json tells; run again: {dataset['prepare']}")
     held_out = sides == 1 if split == "train" else np.zeros(len(crops), bool)
     trained_on = [f"{photograph} {side}" for photograph, side in zip(_photographs(dataset["train"]), sides)]
     streamed = images == "streamed" or images == "auto" and not crops_fit(crops, device)
@@ -105,7 +114,7 @@ def load_persons(data_dir, split, device, images="auto"):
               + (f"streamed to {device} ahead of each batch" if streamed else f"resident on {device}"))
     return Persons(crops if streamed else crops.to(device), torch.from_numpy(labels).to(device),
                    read[f"{split}_head_sizes"], held_out, np.array(dataset[split]["source"]), skeleton,
-                   dataset["context"], dataset, streamed,
+                   dataset["context"], dataset, streamed, pixels=pixels, prepare=dataset["prepare"],
                    split=_fingerprint("\n".join(trained_on).encode()),
                    test_set=_fingerprint("\n".join(sorted(_photographs(dataset["test"]))).encode()))
 
@@ -119,7 +128,8 @@ def load_dataset(path):
 
     Raises UserError where it is missing or an older version's, Failure where it is broken
     """
-    dataset = arrays.load_json(path, arrays.PREPARE)
+    # what older ones lack
+    dataset = {"pixels": RGB.plain(), "prepare": arrays.PREPARE} | arrays.load_json(path, arrays.PREPARE)
     if "digests" not in dataset:
         raise UserError(f"{path.resolve()} was written by an older version; run again: {arrays.PREPARE}")
     try:
@@ -135,10 +145,12 @@ def _check_dataset(dataset):
         if not holds:
             raise ValueError(f"{fact} is {reprlib.repr(value)}, expected {expected}")
 
-    name, crop_size, context, settings, pairs, digests = map(dataset.get, (
-        "dataset", "crop_size", "context", "settings", "test_duplicates", "digests"))
+    name, prepare, crop_size, context, pairs, digests = map(dataset.get, (
+        "dataset", "prepare", "crop_size", "context", "test_duplicates", "digests"))
     expect("dataset", name, isinstance(name, str) and name, "a name")
+    expect("prepare", prepare, isinstance(prepare, str) and prepare.isprintable() and prepare, "a command")
     skeleton_of(dataset.get("skeleton"))
+    pixels_of(dataset["pixels"])
     expect("crop_size", crop_size, _is_count(crop_size) and crop_size > 0, "a number of pixels")
     expect("context", context, type(context) in (int, float) and 1 <= context <= 100, "a number of 1 ... 100")
     for split in ("train", "test"):
@@ -154,8 +166,8 @@ def _check_dataset(dataset):
         row = pair.get("test_row") if isinstance(pair, dict) else None
         expect("a test_row among test_duplicates", row, _is_count(row) and row < len(dataset["test"]["image"]),
                f"below {len(dataset['test']['image'])}")
-    boxes = settings.get("test_boxes") if isinstance(settings, dict) else None
-    expect("test_boxes among settings", boxes, boxes in ("image", "joints"), "image or joints")
+    box = dataset.get("box", "")
+    expect("box", box, isinstance(box, str), "a sentence")
     expect("digests", digests, isinstance(digests, dict) and digests.keys() >= set(arrays.PREPARED),
            f"one of each of {len(arrays.PREPARED)} arrays")
 

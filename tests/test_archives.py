@@ -16,6 +16,7 @@ import pytest
 import scipy.io
 from PIL import Image
 
+import lsp_data
 from deeppose import archives
 from deeppose.errors import Failure, UserError
 
@@ -65,7 +66,7 @@ def pack(path, content):
 @pytest.mark.parametrize("name", ["lsp", "lspet"])
 @pytest.mark.parametrize("layout", ["folder", "deep folder", "links", "zip", "deep zip", "side by side", "raw folder"])
 def test_every_layout_reads_the_same(tmp_path, name, layout):
-    official, suffix = archives.OFFICIAL[name], archives.OFFICIAL[name].suffix
+    official, suffix = lsp_data.OFFICIAL[name], lsp_data.OFFICIAL[name].suffix
     plain = files(name)
     shadowed = {f"a/b/{key}": data for key, data in plain.items()} | dict.fromkeys(
         ("__MACOSX/a/b/images/im1.jpg", "a/b/images/._im1.jpg", "a/b/._joints.mat", "a/README.txt"), b"")
@@ -93,7 +94,7 @@ def test_every_layout_reads_the_same(tmp_path, name, layout):
         unpack(tmp_path, plain)
     else:
         pytest.skip("only LSP may lie in the raw folder itself")
-    raw = archives.find(tmp_path, name, "http://127.0.0.1:9")
+    raw = lsp_data.find(tmp_path, name, "http://127.0.0.1:9")
     assert list(raw.members) == [1, 2, 3] and len(raw.sha256) == 64
     np.testing.assert_allclose(raw.joints, JOINTS)
     with archives.opened(raw.path) as read:
@@ -107,8 +108,8 @@ def test_the_third_value_says_annotated_in_lspe_and_occluded_in_lsp(tmp_path):
     joints[1, 4] = -30
     joints[2, 0, 1] = np.nan
     for name in ("lsp", "lspet"):
-        unpack(tmp_path / archives.OFFICIAL[name].file[:-4], files(name) | {"joints.mat": table(name, joints, third)})
-    lsp, lspe = (archives.find(tmp_path, name).joints for name in ("lsp", "lspet"))
+        unpack(tmp_path / lsp_data.OFFICIAL[name].file[:-4], files(name) | {"joints.mat": table(name, joints, third)})
+    lsp, lspe = (lsp_data.find(tmp_path, name).joints for name in ("lsp", "lspet"))
     assert np.isnan(lsp[2, 0]).all() and np.isnan(lsp).sum() == 2
     np.testing.assert_allclose(lsp[1, 4], -30)
     assert np.isnan(lspe[1, 4]).all() and np.isnan(lspe[2, 0]).all() and np.isnan(lspe).sum() == 4
@@ -123,7 +124,7 @@ def test_only_the_official_joints_are_moved_to_where_pixels_count_from_their_cen
         here = content if moved else content | {"joints.mat": table("lsp", third=0.0)}
         write, file = (pack, "lsp_dataset.zip") if layout == "zip" else (unpack, "lsp_dataset")
         write(tmp_path / name / file, here)
-        raw = archives.find(tmp_path / name, "lsp")
+        raw = lsp_data.find(tmp_path / name, "lsp")
         assert raw.offset == 0.25 * moved
         np.testing.assert_array_equal(raw.joints, JOINTS - 0.25 * moved)
 
@@ -131,7 +132,7 @@ def test_only_the_official_joints_are_moved_to_where_pixels_count_from_their_cen
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real archives are not there")
 @pytest.mark.parametrize("name", ["lsp", "lspet"])
 def test_the_real_joints_are_the_official_ones(name):
-    assert archives.find(REAL, name).offset == archives.OFFICIAL[name].offset > 0
+    assert lsp_data.find(REAL, name).offset == lsp_data.OFFICIAL[name].offset > 0
 
 
 @pytest.mark.parametrize("change, message", [
@@ -156,14 +157,14 @@ def test_broken_data_is_told(tmp_path, change, message):
     content = {key: data for key, data in (files("lsp") | change).items() if data is not None}
     unpack(tmp_path / "lsp_dataset", content)
     with pytest.raises(Failure, match=message) as caught:
-        archives.find(tmp_path, "lsp")
+        lsp_data.find(tmp_path, "lsp")
     assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_broken_zip_is_told(tmp_path):
     (tmp_path / "lsp_dataset.zip").write_bytes(b"PK and nothing more")
-    with pytest.raises(Failure, match="lsp_dataset.zip can't be opened as a zip .* delete it and run again"):
-        archives.find(tmp_path, "lsp")
+    with pytest.raises(Failure, match="lsp_dataset.zip can't be opened as a zip .* get it anew and run again"):
+        lsp_data.find(tmp_path, "lsp")
 
 
 @pytest.mark.parametrize("member, message", [
@@ -177,7 +178,7 @@ def test_names_that_only_a_zip_can_hold_are_told(tmp_path, member, message):
     with zipfile.ZipFile(tmp_path / "lsp_dataset.zip", "a") as archive:
         archive.writestr(member, picture(4))
     with pytest.raises(Failure, match=message):
-        archives.find(tmp_path, "lsp")
+        lsp_data.find(tmp_path, "lsp")
     assert [path.name for path in tmp_path.iterdir()] == ["lsp_dataset.zip"]
 
 
@@ -199,7 +200,7 @@ def test_an_encrypted_member_is_told(tmp_path, member):
     encrypt(path, member)
     if member == "joints.mat":
         with pytest.raises(Failure, match=r"lsp_dataset.zip/joints.mat can't be used \(encrypted; unpack the zip with"):
-            archives.find(tmp_path, "lsp")
+            lsp_data.find(tmp_path, "lsp")
     else:
         with archives.opened(path) as read, pytest.raises(archives.Unreadable, match="encrypted"):
             read(member)
@@ -212,7 +213,7 @@ def test_a_small_file_that_unpacks_to_a_large_one_is_refused(tmp_path, monkeypat
         for name, content in files("lsp").items():
             archive.writestr(name, content if name != "joints.mat" else content + bytes(1_000_000))
     with pytest.raises(Failure, match=r"joints.mat can't be used \([\d,]+ bytes or more, expected at most 100,000"):
-        archives.find(tmp_path, "lsp")
+        lsp_data.find(tmp_path, "lsp")
     read, blocks = zipfile.ZipExtFile.read, []
     monkeypatch.setattr(zipfile.ZipExtFile, "read", lambda file, size: blocks.append(size) or read(file, size))
     for method, declared, message, largest_block in (
@@ -240,7 +241,7 @@ def test_a_compressed_variable_that_unpacks_to_much_is_refused_before_it_does(tm
     unpack(tmp_path / "lsp_dataset", files("lsp") | {"joints.mat": content})
     monkeypatch.setattr(scipy.io, "loadmat", lambda *_, **__: pytest.fail("it was unpacked"))
     with pytest.raises(Failure, match="joints.mat can't be used .*100,000 bytes or more, expected at most 100,000"):
-        archives.find(tmp_path, "lsp")
+        lsp_data.find(tmp_path, "lsp")
 
 
 def test_a_compressed_file_reads_as_a_plain_one(tmp_path):
@@ -249,7 +250,7 @@ def test_a_compressed_file_reads_as_a_plain_one(tmp_path):
         joints = scipy.io.loadmat(io.BytesIO(table("lsp")))["joints"]
         scipy.io.savemat(file, {"a": 1, "joints": joints, "b": "text"}, do_compression=name == "packed")
         unpack(tmp_path / name / "lsp_dataset", files("lsp") | {"joints.mat": file.getvalue()})
-        np.testing.assert_array_equal(archives.find(tmp_path / name, "lsp").joints, JOINTS)
+        np.testing.assert_array_equal(lsp_data.find(tmp_path / name, "lsp").joints, JOINTS)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
@@ -279,9 +280,9 @@ def test_what_is_no_file_is_told_and_never_waited_for(tmp_path, monkeypatch, mem
         path.symlink_to({"device": "/dev/zero", "dangling": "nowhere", "circle": path.name}[kind])
     if member == "joints.mat":
         with pytest.raises(Failure, match="holds 0 files named joints.mat" if kind == "folder" else message):
-            archives.find(tmp_path, "lsp")
+            lsp_data.find(tmp_path, "lsp")
         return
-    raw = archives.find(tmp_path, "lsp")
+    raw = lsp_data.find(tmp_path, "lsp")
     with archives.opened(raw.path) as read, pytest.raises(archives.Unreadable, match=message):
         read(raw.members[2])
 
@@ -290,7 +291,7 @@ def test_what_is_no_file_is_told_and_never_waited_for(tmp_path, monkeypatch, mem
 def test_a_data_set_that_is_no_file_is_told(tmp_path):
     os.mkfifo(tmp_path / "lsp_dataset.zip")
     with pytest.raises(Failure, match="lsp_dataset.zip is no file; put the zip or its unpacked folder there"):
-        archives.find(tmp_path, "lsp")
+        lsp_data.find(tmp_path, "lsp")
 
 
 def test_a_folder_that_links_back_to_itself_is_read_once(tmp_path):
@@ -300,29 +301,29 @@ def test_a_folder_that_links_back_to_itself_is_read_once(tmp_path):
             (tmp_path / "lsp_dataset" / "images" / name).symlink_to("..")
         except OSError:
             pytest.skip("this system lets no links be made")
-    assert list(archives.find(tmp_path, "lsp").members) == [1, 2, 3]
+    assert list(lsp_data.find(tmp_path, "lsp").members) == [1, 2, 3]
 
 
 def test_a_file_as_raw_folder_is_a_mistake(tmp_path):
     pack(tmp_path / "lsp_dataset.zip", files("lsp"))
     with pytest.raises(UserError, match="lsp_dataset.zip is no folder; name the one that holds") as caught:
-        archives.find(tmp_path / "lsp_dataset.zip", "lsp")
+        lsp_data.find(tmp_path / "lsp_dataset.zip", "lsp")
     assert caught.value.status == 2
 
 
 def test_another_zip_than_the_known_one_is_a_warning(tmp_path, capsys, official):
     pack(tmp_path / "lsp_dataset.zip", files("lsp"))
-    raw = archives.find(tmp_path, "lsp")
+    raw = lsp_data.find(tmp_path, "lsp")
     assert "warning" in capsys.readouterr().err
     official(sha256=raw.sha256)
-    archives.find(tmp_path, "lsp")
+    lsp_data.find(tmp_path, "lsp")
     assert capsys.readouterr().err == ""
 
 
 @pytest.fixture
 def official(monkeypatch):
     def change(**changes):
-        monkeypatch.setitem(archives.OFFICIAL, "lsp", dataclasses.replace(archives.OFFICIAL["lsp"], **changes))
+        monkeypatch.setitem(lsp_data.OFFICIAL, "lsp", dataclasses.replace(lsp_data.OFFICIAL["lsp"], **changes))
     return change
 
 
@@ -366,11 +367,11 @@ def server(tmp_path, official):
 
 
 def test_what_is_missing_is_downloaded(tmp_path, server):
-    raw = archives.find(tmp_path / "raw", "lsp", server.address + "/")
+    raw = lsp_data.find(tmp_path / "raw", "lsp", server.address + "/")
     np.testing.assert_allclose(raw.joints, JOINTS)
     assert [file.name for file in (tmp_path / "raw").iterdir()] == ["lsp_dataset.zip"]
     assert raw.path.read_bytes() == server.content
-    archives.find(tmp_path / "raw", "lsp", server.address)
+    lsp_data.find(tmp_path / "raw", "lsp", server.address)
     assert server.ranges == [None]  # it was not fetched again
 
 
@@ -378,32 +379,32 @@ def test_what_is_missing_is_downloaded(tmp_path, server):
 def test_an_interrupted_download_is_resumed(tmp_path, server, ignore_range):
     server.stop_after, server.ignore_range = 1000, ignore_range
     with pytest.raises(UserError, match="lsp_dataset.zip can't be downloaded .* run again to resume, or fetch http"):
-        archives.download("lsp", tmp_path, server.address)
+        lsp_data._download("lsp", tmp_path, server.address)
     assert not (tmp_path / "lsp_dataset.zip").exists()
     assert (tmp_path / "lsp_dataset.zip.part").read_bytes() == server.content[:1000]
     server.stop_after = None
-    assert archives.download("lsp", tmp_path, server.address).read_bytes() == server.content
+    assert lsp_data._download("lsp", tmp_path, server.address).read_bytes() == server.content
     assert server.ranges == [None, "bytes=1000-"]
     assert not (tmp_path / "lsp_dataset.zip.part").exists()
 
 
 def test_a_part_that_is_already_whole_only_gets_its_name(tmp_path, server):
     (tmp_path / "lsp_dataset.zip.part").write_bytes(server.content)
-    assert archives.download("lsp", tmp_path, server.address).read_bytes() == server.content
+    assert lsp_data._download("lsp", tmp_path, server.address).read_bytes() == server.content
     assert server.ranges == [f"bytes={len(server.content)}-"]
 
 
 def test_a_part_longer_than_the_file_is_fetched_anew(tmp_path, server):
     (tmp_path / "lsp_dataset.zip.part").write_bytes(b"x" * (len(server.content) + 5))
-    assert archives.download("lsp", tmp_path, server.address).read_bytes() == server.content
+    assert lsp_data._download("lsp", tmp_path, server.address).read_bytes() == server.content
     assert server.ranges[-1] is None
 
 
 def test_a_server_that_promises_too_much_is_got_over_by_the_next_run(tmp_path, server):
     server.claimed_extra = 10
     with pytest.raises(UserError, match="can't be downloaded"):
-        archives.download("lsp", tmp_path, server.address)
-    assert archives.download("lsp", tmp_path, server.address).read_bytes() == server.content
+        lsp_data._download("lsp", tmp_path, server.address)
+    assert lsp_data._download("lsp", tmp_path, server.address).read_bytes() == server.content
 
 
 @pytest.mark.parametrize("fault, message", [
@@ -423,7 +424,7 @@ def test_what_is_not_the_whole_data_set_never_gets_its_name(tmp_path, server, of
     else:
         server.content = b"<html>moved</html>"
     with pytest.raises(UserError, match=message):
-        archives.download("lsp", tmp_path, server.address)
+        lsp_data._download("lsp", tmp_path, server.address)
     assert not list(tmp_path.glob("lsp_dataset*"))
 
 
@@ -432,11 +433,11 @@ def test_without_network_the_error_says_what_to_fetch_and_where_to_put_it(tmp_pa
     server.status = 404
     url = {"closed port": "http://127.0.0.1:9", "no address": "http://[x", "not found": server.address}[address]
     with pytest.raises(UserError) as caught:
-        archives.find(tmp_path / "raw", "lsp", url)
+        lsp_data.find(tmp_path / "raw", "lsp", url)
     assert f"fetch {url}/lsp_dataset.zip by hand and put it into {tmp_path / 'raw'}" in str(caught.value)
     assert caught.value.status == (2 if address == "no address" else 1)
-    with pytest.raises(UserError, match="leave LSPe out with --no-use-lspe"):
-        archives.find(tmp_path / "raw", "lspet", url)
+    with pytest.raises(UserError, match="leave LSPe out with --train-on lsp"):
+        lsp_data.find(tmp_path / "raw", "lspet", url)
     with pytest.raises(UserError, match=f"LSP is not in {tmp_path / 'raw'}, and --download-from is 'a\\\\nb'"):
-        archives.find(tmp_path / "raw", "lsp", "a\nb")
+        lsp_data.find(tmp_path / "raw", "lsp", "a\nb")
     assert not (tmp_path / "raw").exists()

@@ -160,7 +160,8 @@ def test_peak_memory_is_unknown_where_the_system_does_not_tell(benchmark, monkey
 def test_the_published_run_takes_every_step_once_and_releases_stage_1(benchmark, raw_dir, tmp_path):
     lsp_run = benchmark("lsp_run")
     settings = Namespace(raw_dir=raw_dir, work_dir=tmp_path / "work", result_dir=tmp_path, seed=0, device="cpu")
-    flags = (["--no-use-lspe", "--crop-size", 64, "--lsp-train-images", 30, "--validation-share", 0.2, "--workers", 1],
+    flags = (["--train-on", "lsp", "--crop-size", 64, "--lsp-train-images", 30, "--validation-share", 0.2,
+              "--workers", 1],
              ["--backbone", "resnet18", "--weights", "none", "--input-size", 32, "--epochs", 1, "--batch-size", 8],
              ["--crop-size", 67, "--width", 0.02, "--crops-per-image", 1, "--epochs", 1])
     first = lsp_run.measure("tiny", settings, *flags, stages=1, flip_test=True)
@@ -191,7 +192,7 @@ def test_the_ablation_compares_rows_on_validation_persons(benchmark, raw_dir, tm
     monkeypatch.setattr(ablation, "PROXIES", {"cpu": {"--input-size": 32, "--epochs": 1, "--batch-size": 8},
                                               "gpu": {}})
     monkeypatch.setattr(ablation, "CHOICES", {"recipe": {}, "no flips": {"--flip": 0}, "left out": {"--flip": 0.1}})
-    prepare = ["--no-use-lspe", "--crop-size", "64", "--lsp-train-images", "30", "--validation-share", "0.2"]
+    prepare = ["--train-on", "lsp", "--crop-size", "64", "--lsp-train-images", "30", "--validation-share", "0.2"]
     lsp_data.main(["--raw-dir", str(raw_dir), "--data-dir", str(tmp_path / "work/data"), "--run-dir",
                    str(tmp_path / "work/runs"), "--workers", "1", *prepare])
     flags = ["--work-dir", str(tmp_path / "work"), "--result-dir", str(tmp_path), "--weights", "none",

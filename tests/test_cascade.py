@@ -33,7 +33,7 @@ def cascade_data(residual, truth, estimate, sigma=2.0, held_out=None):
     persons = people(torch.zeros(count, SIZE, SIZE, 3, dtype=torch.uint8), truth)
     residuals = np.tile(np.float32(residual), (1, 14, 1))
     model = ErrorModel(residuals, residuals[0], np.zeros((14, 2, 2)), 0.01, False, "", "", "", "", False)
-    spans = diameters(estimate, LSP.diameter_indices, 1.0)
+    spans = diameters(estimate, LSP, 1.0)
     return SimpleNamespace(
         persons=persons, device=truth.device, errors=model, sampler=ErrorSampler(model, "residuals", "cpu"),
         poses_px=estimate,
@@ -110,8 +110,8 @@ def test_held_out_and_unannotated_persons_train_nothing():
 def test_the_windows_size_has_a_floor():
     joints = poses(3)
     joints[0, LSP.index("l_shoulder")] = joints[0, LSP.index("r_hip")]
-    spans = diameters(joints, LSP.diameter_indices, 5.0)
-    assert spans[0] == 5 and torch.allclose(spans[1:], diameters(joints, LSP.diameter_indices, 0.0)[1:])
+    spans = diameters(joints, LSP, 5.0)
+    assert spans[0] == 5 and torch.allclose(spans[1:], diameters(joints, LSP, 0.0)[1:])
 
 
 class Constant(torch.nn.Module):

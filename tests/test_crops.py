@@ -7,8 +7,6 @@ import torch
 import deeppose.crops
 from deeppose.augment import cut_out, half_bodies, mirror_joints, random_colour, random_windows
 from deeppose.crops import (
-    MEAN,
-    STD,
     box_squares,
     box_windows,
     make_windows,
@@ -17,8 +15,10 @@ from deeppose.crops import (
     to_crop,
     to_window,
 )
+from deeppose.pixels import RGB, Pixels
 from deeppose.skeletons import LSP
 
+MEAN, STD = ([value / 255 for value in values] for values in (RGB.mean, RGB.deviation))
 STRONG = {"rotation": 180.0, "scale": (0.6, 1.5), "shift": 0.2, "flip": 0.5}
 
 
@@ -259,3 +259,19 @@ def test_colours_are_factors_and_offsets_on_what_is_seen(side):
     assert torch.allclose(coloured, plain * gains + offsets, atol=1e-4)
     assert 0.7 * 0.85 <= gains.min() < 0.8 and 1.2 < gains.max() <= 1.3 * 1.15 and offsets.abs().max() <= 0.3
     assert random_colour(40, torch.Generator(), 0.0) is None
+
+
+@pytest.mark.parametrize("reduction", [1, 3])
+def test_sixteen_bits_and_one_channel_are_seen_as_they_are(reduction):
+    depth = np.random.default_rng(0).integers(0, 2 ** 16, (2, 24, 24, 1)).astype(np.uint16)
+    pixels = Pixels(1, 16, (30000.0,), (9000.0,))
+    crops, windows = torch.from_numpy(depth.view(np.int16)), box_windows(2, 24, 1.0)
+    seen = sample_windows(crops, torch.arange(2), windows, 24 // reduction, reduction, pixels=pixels)
+    means = depth.astype(float).reshape(2, 24 // reduction, reduction, 24 // reduction, reduction).mean((2, 4))
+    assert seen.shape == (2, 1, 24 // reduction, 24 // reduction)
+    np.testing.assert_allclose(seen[:, 0], (means - 30000) / 9000, atol=1e-4)  # of a deviation: a count in 16 bits
+    away = sample_windows(crops, torch.arange(2), windows + torch.tensor([0, 0, 500.0]), 8, 1, pixels=pixels)
+    assert (away == 0).all()
+    eight = sample_windows(torch.from_numpy((depth >> 8).astype(np.uint8)), torch.arange(2), windows, 24, 1,
+                           pixels=Pixels(1, 8, (100.0,), (35.0,)))
+    np.testing.assert_allclose(eight[..., 0], ((depth >> 8)[:, None, ..., 0][..., 0] - 100.0) / 35, atol=1e-4)

@@ -69,7 +69,7 @@ def pair(program, *arguments):
 def prepared(raw_dir, tmp_path_factory):
     """Data of step 1 in which some joints are missing, so that processes count different numbers of them."""
     folder = tmp_path_factory.mktemp("prepared")
-    lsp_data.main(["--raw-dir", str(raw_dir), "--no-use-lspe", "--crop-size", "64", "--lsp-train-images", "30",
+    lsp_data.main(["--raw-dir", str(raw_dir), "--train-on", "lsp", "--crop-size", "64", "--lsp-train-images", "30",
                    "--validation-share", "0.2", "--workers", "1", "--data-dir", str(folder / "data"), "--run-dir",
                    str(folder / "runs")])
     labels, held_out = (arrays.load(folder / f"data/train_{name}.npy") for name in ("labels", "split"))

@@ -19,6 +19,7 @@ from deeppose import arrays, near_duplicates, stored_crops
 from deeppose.archives import Unreadable
 from deeppose.claims import claimed
 from deeppose.errors import Failure, UserError
+from deeppose.pixels import RGB
 from deeppose.skeletons import LSP
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,14 +47,14 @@ def save_joints(folder, joints, annotated=None):
 def blobs(size, centres, sigma):
     """An image of the padding's colour with a red Gaussian at the first centre and a blue one at the second."""
     x, y = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
-    image = np.ones((size[1], size[0], 3)) * stored_crops.PADDING
+    image = np.ones((size[1], size[0], 3)) * RGB.padding
     for channel, (cx, cy) in zip((0, 2), centres, strict=False):
         image[..., channel] += 120 * np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / 2 / sigma ** 2)
     return Image.fromarray(image.round().astype(np.uint8))
 
 
 def centroid(crop, channel):
-    weight = crop[..., channel].astype(float) - stored_crops.PADDING[channel]
+    weight = crop[..., channel].astype(float) - RGB.padding[channel]
     weight[weight < 3] = 0
     y, x = np.indices(weight.shape)
     return np.array([(weight * x).sum(), (weight * y).sum()]) / weight.sum()
@@ -88,7 +89,7 @@ BLOBS = ["--lsp-train-images", 8, "--crop-size", 128, "--duplicate-distance", 0,
 
 
 def test_drawn_figures_become_arrays(raw_dir, tmp_path, capsys):
-    made = prepare(tmp_path, raw_dir, "--no-use-lspe", "--lsp-train-images", 30, "--crop-size", 64)
+    made = prepare(tmp_path, raw_dir, "--train-on", "lsp", "--lsp-train-images", 30, "--crop-size", 64)
     for split, count in (("train", 30), ("test", 10)):
         assert made[f"{split}_images"].shape == (count, 64, 64, 3) and made[f"{split}_images"].dtype == np.uint8
         for name, shape in (("labels", (count, 14, 2)), ("boxes", (count, 3)), ("head_sizes", (count,))):
@@ -274,7 +275,7 @@ def test_settings_beyond_their_range_are_told(blob_dir, tmp_path, capsys, flags,
 
 @pytest.mark.parametrize("kind, flags, message", [
     (UserError, ["--validation-share", 0.001],
-     "no validation person among 18 training persons; raise --validation-share"),
+     "no validation person among 18 training persons, of whom up to 1 must stay together; raise --validation-share"),
     (UserError, ["--duplicate-distance", 255], "no validation person among 18 training persons"),  # all are alike
     (UserError, ["--lsp-train-images", 12], "holds images 1 ... 12; those up to 12 train .* change --lsp-train-images"),
     (Failure, ["--crop-size", 4096, "--extra-copies", 1000, "--context", 1],
@@ -320,7 +321,7 @@ def test_near_duplicates_stay_on_one_side_and_those_in_the_test_split_are_listed
     write_scenes(tmp_path / "raw" / "lsp_dataset", pictures)
     sides = set()
     for seed in range(6):
-        made = prepare(tmp_path, tmp_path / "raw", "--no-use-lspe", "--lsp-train-images", 30, "--crop-size", 32,
+        made = prepare(tmp_path, tmp_path / "raw", "--train-on", "lsp", "--lsp-train-images", 30, "--crop-size", 32,
                        "--validation-share", 0.4, "--seed", seed)
         split = made["train_split"]
         assert split[3] == split[7] == split[11] and split[20] == split[22] == 0 and 10 <= split.sum() <= 12
@@ -339,7 +340,7 @@ def test_training_photographs_that_are_test_photographs_too_are_left_out_where_a
     pictures[22] = pictures[20].resize((110, 140))  # the same once more, in training too
     pictures[38] = pictures[36].resize((110, 140))  # twice in the test split alone
     write_scenes(tmp_path / "raw" / "lsp_dataset", pictures)
-    flags = ["--no-use-lspe", "--lsp-train-images", 30, "--crop-size", 32, "--extra-copies", 1]
+    flags = ["--train-on", "lsp", "--lsp-train-images", 30, "--crop-size", 32, "--extra-copies", 1]
     kept, left = (prepare(tmp_path / twins, tmp_path / "raw", *flags, "--twins", twins) for twins in ("keep", "drop"))
     assert "left out of training: 2 photographs that are test photographs too\n" in capsys.readouterr().out
     names = [f"im{number:04d}.jpg" for number in range(1, 31)]
@@ -362,19 +363,20 @@ def test_twins_may_not_take_all_that_is_left_to_train_on(scenes, tmp_path):
     pictures[5] = pictures[1]
     write_scenes(tmp_path / "raw" / "lsp_dataset", pictures)
     with pytest.raises(UserError, match="no person is left to train on; lower --validation-share or --duplicate-dist"):
-        prepare(tmp_path, tmp_path / "raw", "--no-use-lspe", "--lsp-train-images", 4, "--crop-size", 32, "--twins",
+        prepare(tmp_path, tmp_path / "raw", "--train-on", "lsp", "--lsp-train-images", 4, "--crop-size", 32, "--twins",
                 "drop", "--validation-share", 0.5)
 
 
 def test_unreadable_images_are_listed_and_skipped_up_to_a_share(scenes, tmp_path, capsys):
     folder = tmp_path / "raw" / "lsp_dataset"
     write_scenes(folder, [scenes(number) for number in range(40)])
-    whole = prepare(tmp_path / "whole", tmp_path / "raw", "--no-use-lspe", "--lsp-train-images", 30, "--crop-size", 32)
+    whole = prepare(tmp_path / "whole", tmp_path / "raw", "--train-on", "lsp", "--lsp-train-images", 30, "--crop-size",
+                    32)
     cut = (folder / "images" / "im0004.jpg").read_bytes()
     (folder / "images" / "im0004.jpg").write_bytes(cut[:len(cut) // 2])
     (folder / "images" / "im0033.jpg").write_text("no picture")
     (folder / "images" / "im0009.jpg").unlink()
-    flags = ["--no-use-lspe", "--lsp-train-images", 30, "--crop-size", 32]
+    flags = ["--train-on", "lsp", "--lsp-train-images", 30, "--crop-size", 32]
     with pytest.raises(Failure, match=r"3 images \(7.5%\) can't be used, e.g. lsp number 9: no such image; lsp im00"):
         prepare(tmp_path / "stopped", tmp_path / "raw", *flags)
     assert not files_below(tmp_path / "stopped")
@@ -402,7 +404,7 @@ def test_a_damaged_member_of_a_zip_counts_as_unreadable(scenes, tmp_path):
     content = bytearray(path.read_bytes())
     content[content.index((tmp_path / "lsp_dataset" / "images" / "im0005.jpg").read_bytes()) + 300] ^= 1
     path.write_bytes(content)
-    made = prepare(tmp_path, tmp_path / "raw", "--no-use-lspe", "--lsp-train-images", 15, "--crop-size", 32,
+    made = prepare(tmp_path, tmp_path / "raw", "--train-on", "lsp", "--lsp-train-images", 15, "--crop-size", 32,
                    "--largest-unreadable", 0.1)
     assert [fault["image"] for fault in made["dataset"]["unreadable"]] == ["im0005.jpg"]
     assert "CRC" in made["dataset"]["unreadable"][0]["reason"] and len(made["train_images"]) == 14
@@ -410,7 +412,7 @@ def test_a_damaged_member_of_a_zip_counts_as_unreadable(scenes, tmp_path):
 
 def test_worker_processes_write_what_one_process_writes(scenes, tmp_path):
     write_scenes(tmp_path / "raw" / "lsp_dataset", [scenes(number) for number in range(430)])  # more than one task
-    made = [prepare(tmp_path / str(workers), tmp_path / "raw", "--no-use-lspe", "--lsp-train-images", 410,
+    made = [prepare(tmp_path / str(workers), tmp_path / "raw", "--train-on", "lsp", "--lsp-train-images", 410,
                     "--crop-size", 32, "--workers", workers) for workers in (1, 2)]
     for name in ARRAYS:
         np.testing.assert_array_equal(made[0][name[:-4]], made[1][name[:-4]])
@@ -439,7 +441,7 @@ def kept(folder):
 @pytest.mark.parametrize("names", range(1, 11))
 def test_a_run_that_breaks_while_the_arrays_get_their_names_leaves_no_dataset_json(raw_dir, tmp_path, monkeypatch,
                                                                                  names):
-    flags = ["--no-use-lspe", "--lsp-train-images", 30, "--crop-size", 16]
+    flags = ["--train-on", "lsp", "--lsp-train-images", 30, "--crop-size", 16]
     prepare(tmp_path, raw_dir, *flags)
     before, replace, calls = kept(tmp_path), os.replace, []
 
@@ -457,7 +459,7 @@ def test_a_run_that_breaks_while_the_arrays_get_their_names_leaves_no_dataset_js
 
 @pytest.mark.parametrize("fault", ["labels", "digest", "description"])
 def test_a_run_that_breaks_off_earlier_leaves_all_as_it_was(raw_dir, tmp_path, monkeypatch, fault):
-    flags = ["--no-use-lspe", "--lsp-train-images", 30, "--crop-size", 16]
+    flags = ["--train-on", "lsp", "--lsp-train-images", 30, "--crop-size", 16]
     prepare(tmp_path, raw_dir, *flags)
     before = kept(tmp_path)
     monkeypatch.setattr(*{"labels": (stored_crops, "to_crop_px"), "digest": (arrays, "digest"),
@@ -469,7 +471,7 @@ def test_a_run_that_breaks_off_earlier_leaves_all_as_it_was(raw_dir, tmp_path, m
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sets no limit to a file's size")
 def test_a_full_disk_is_told_before_a_crop_is_cut_and_costs_nothing(raw_dir, tmp_path):
-    flags = ["--no-use-lspe", "--lsp-train-images", "30", "--crop-size", "32"]
+    flags = ["--train-on", "lsp", "--lsp-train-images", "30", "--crop-size", "32"]
     prepare(tmp_path, raw_dir, *flags)
     before = kept(tmp_path)
     code = ("import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (60000, 60000)); import lsp_data; "
@@ -485,8 +487,8 @@ def test_a_full_disk_is_told_before_a_crop_is_cut_and_costs_nothing(raw_dir, tmp
 @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system takes no space beforehand")
 def test_the_space_of_all_crops_is_taken_before_the_first_is_cut(raw_dir, tmp_path, monkeypatch):
     taken, write = [], stored_crops._write
-    monkeypatch.setattr(stored_crops, "_write", lambda task: taken.append(os.stat(task[5])) or write(task))
-    prepare(tmp_path, raw_dir, "--no-use-lspe", "--lsp-train-images", 30, "--crop-size", 64)
+    monkeypatch.setattr(stored_crops, "_write", lambda task: taken.append(os.stat(task[6])) or write(task))
+    prepare(tmp_path, raw_dir, "--train-on", "lsp", "--lsp-train-images", 30, "--crop-size", 64)
     assert [status.st_size for status in taken] == [128 + count * 64 * 64 * 3 for count in (30, 10)]
     assert all(status.st_blocks * 512 >= status.st_size for status in taken)
 
@@ -495,12 +497,12 @@ def test_what_the_disk_takes_no_more_of_is_told_where_no_space_can_be_taken_befo
     monkeypatch.delattr(os, "posix_fallocate", raising=False)
     monkeypatch.setattr(stored_crops, "_write", lambda task: (_ for _ in ()).throw(OSError(28, "No space left")))
     with pytest.raises(Failure, match=r"can't take crops of 92.2 kB \(No space left\); make room, or choose a smaller"):
-        prepare(tmp_path, raw_dir, "--no-use-lspe", "--lsp-train-images", 30, "--crop-size", 32)
+        prepare(tmp_path, raw_dir, "--train-on", "lsp", "--lsp-train-images", 30, "--crop-size", 32)
 
 
 def test_two_runs_do_not_write_into_one_folder(raw_dir, tmp_path):
     with claimed(tmp_path / "data", "arrays"), pytest.raises(UserError, match="another run .* is writing arrays there"):
-        prepare(tmp_path, raw_dir, "--no-use-lspe", "--lsp-train-images", 30)
+        prepare(tmp_path, raw_dir, "--train-on", "lsp", "--lsp-train-images", 30)
 
 
 @pytest.mark.parametrize("count, words", [(0, "0 bytes"), (999, "999 bytes"), (1000, "1.0 kB"), (48_000_000, "48.0 MB"),
@@ -520,7 +522,7 @@ def test_an_image_whose_joints_can_not_be_its_own_is_left_out(scenes, tmp_path, 
     joints = scipy.io.loadmat(tmp_path / "raw/lsp_dataset/joints.mat")["joints"].transpose(2, 1, 0)[..., :2]
     joints[4, LSP.index("l_elbow")] = coordinates
     save_joints(tmp_path / "raw" / "lsp_dataset", joints)
-    flags = ["--no-use-lspe", "--lsp-train-images", 15, "--crop-size", 32, "--validation-share", 0.2]
+    flags = ["--train-on", "lsp", "--lsp-train-images", 15, "--crop-size", 32, "--validation-share", 0.2]
     if reason:
         with pytest.raises(Failure, match=rf"1 images \(5.0%\) can't be used, e.g. lsp im0005.jpg: .*{reason}.*anew"):
             prepare(tmp_path, tmp_path / "raw", *flags)
@@ -533,7 +535,7 @@ def test_joints_that_span_no_pixel_tell_no_size(scenes, tmp_path):
     write_scenes(tmp_path / "raw" / "lsp_dataset", [scenes(number) for number in range(20)])
     save_joints(tmp_path / "raw" / "lsp_dataset", np.random.default_rng(0).uniform(50, 50 + 1e-9, (20, 14, 2)))
     with pytest.raises(Failure, match="no annotated joints that span a pixel"):
-        prepare(tmp_path, tmp_path / "raw", "--no-use-lspe", "--lsp-train-images", 15)
+        prepare(tmp_path, tmp_path / "raw", "--train-on", "lsp", "--lsp-train-images", 15)
 
 
 @pytest.mark.parametrize("side, numbers", [("test", range(16, 21)), ("train on", range(1, 16))])
@@ -542,7 +544,7 @@ def test_a_side_without_any_image_of_use_is_told(scenes, tmp_path, side, numbers
     for number in numbers:
         (tmp_path / "raw" / "lsp_dataset" / "images" / f"im{number:04d}.jpg").write_bytes(b"")
     with pytest.raises(Failure, match=f"no image to {side} can be used, e.g. im00{numbers[0]:02d}.jpg: not an image"):
-        prepare(tmp_path, tmp_path / "raw", "--no-use-lspe", "--lsp-train-images", 15, "--largest-unreadable", 1)
+        prepare(tmp_path, tmp_path / "raw", "--train-on", "lsp", "--lsp-train-images", 15, "--largest-unreadable", 1)
 
 
 def encoded(image, kind):
@@ -624,7 +626,7 @@ def test_the_crop_shows_the_padding_beyond_the_image_and_only_there():
     crop = stored_crops.cut(image, np.array([-10, -20, 60]), 60)  # one image pixel is one crop pixel
     inside = np.zeros((60, 60), bool)
     inside[20:40, 10:50] = True
-    assert (crop[inside] == (255, 0, 0)).all() and (crop[~inside] == stored_crops.PADDING).all()
+    assert (crop[inside] == (255, 0, 0)).all() and (crop[~inside] == RGB.padding).all()
 
 
 def test_crop_pixels_and_image_pixels_are_inverse_maps():

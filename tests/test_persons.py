@@ -12,6 +12,7 @@ import lsp_data
 from deeppose import arrays
 from deeppose.errors import Failure, UserError
 from deeppose.persons import load_dataset, load_persons
+from deeppose.pixels import RGB, Pixels
 from deeppose.skeletons import LSP
 
 CPU = torch.device("cpu")
@@ -20,7 +21,7 @@ DATASET = {
     "train": {"source": ["lsp", "lsp", "lspet"], "image": ["im0001.jpg", "im0002.jpg", "im00001.jpg"]},
     "test": {"source": ["lsp", "lsp"], "image": ["im0003.jpg", "im0004.jpg"]},
     "test_duplicates": [{"test_row": 1, "test_image": "im0004.jpg", "train_image": "im0001.jpg"}],
-    "settings": {"test_boxes": "image"},
+    "prepare": "python lsp_data.py", "box": "the whole image squared", "pixels": RGB.plain(),
 }
 WITHOUT = object()  # in place of a value that is left out
 
@@ -112,7 +113,7 @@ def test_an_array_of_another_preparation_is_refused(name, tmp_path):
 
 def test_arrays_prepared_with_another_context_are_refused(raw_dir, tmp_path):
     for context in ("1.5", "1.6"):
-        lsp_data.main(["--raw-dir", str(raw_dir), "--no-use-lspe", "--crop-size", "32", "--lsp-train-images", "30",
+        lsp_data.main(["--raw-dir", str(raw_dir), "--train-on", "lsp", "--crop-size", "32", "--lsp-train-images", "30",
                        "--workers", "1", "--data-dir", str(tmp_path), "--run-dir", str(tmp_path / "runs"),
                        "--context", context])
         load_persons(tmp_path, "train", CPU)
@@ -174,10 +175,12 @@ BAD = {  # where in dataset.json, what stands there
     "a duplicate beyond the end": (["test_duplicates"], [{"test_row": 2}]), "a negative duplicate":
     (["test_duplicates"], [{"test_row": -1}]), "half a duplicate": (["test_duplicates"], [{"test_row": 0.5}]),
     "a true duplicate": (["test_duplicates"], [{"test_row": True}]),
-    "a duplicate by name": (["test_duplicates"], [{"test_row": "im0004.jpg"}]), "no settings": (["settings"], WITHOUT),
-    "settings are a list": (["settings"], []), "no test boxes": (["settings", "test_boxes"], WITHOUT),
-    "unknown test boxes": (["settings", "test_boxes"], "none"), "test boxes are a list": (["settings", "test_boxes"],
-    ["image"]), "digests are null": (["digests"], None), "digests are a list": (["digests"], ["0" * 16]),
+    "a duplicate by name": (["test_duplicates"], [{"test_row": "im0004.jpg"}]),
+    "no channels": (["pixels", "channels"], WITHOUT), "pixels are a list": (["pixels"], []), "two channels": (["pixels",
+    "channels"], 2), "7 bits": (["pixels", "bits"], 7), "no deviation": (["pixels", "deviation"], [1, 1, 0]),
+    "one mean": (["pixels", "mean"], [1]), "a mean beyond all": (["pixels", "mean"], [1, 2, 300]), "a box is a list":
+    (["box"], ["image"]), "no command": (["prepare"], 3), "a command of two lines": (["prepare"], "a\nb"),
+    "digests are null": (["digests"], None), "digests are a list": (["digests"], ["0" * 16]),
     "no digest of images": (["digests", "train_images"], WITHOUT),
 }
 
@@ -222,9 +225,9 @@ def test_arrays_of_other_rows_joints_or_size_are_refused(name, array, tmp_path):
     write(tmp_path)
     arrays.save(tmp_path / f"{name}.npy", array)
     write_digests(tmp_path)
-    refused(Failure, "not of the rows, joints and crop size", tmp_path)
+    refused(Failure, "not of the rows, joints, crop size", tmp_path)
     if name == "train_split":
-        refused(Failure, "not of the rows, joints and crop size", tmp_path, "test")
+        refused(Failure, "not of the rows, joints, crop size", tmp_path, "test")
     else:
         load_persons(tmp_path, "test", CPU)
 
@@ -232,3 +235,20 @@ def test_arrays_of_other_rows_joints_or_size_are_refused(name, array, tmp_path):
 def test_facts_beyond_those_that_scripts_use_may_change(tmp_path):
     write(tmp_path, more={"later": "versions"})
     assert load_dataset(tmp_path / "dataset.json")["more"] == {"later": "versions"}
+
+
+def test_crops_of_one_channel_and_sixteen_bits_keep_all_of_them(tmp_path):
+    write(tmp_path)
+    deep = {split: np.random.default_rng(1).integers(0, 2 ** 16, (count, 8, 8, 1)).astype(np.uint16)
+            for split, count in (("train", 3), ("test", 2))}
+    for split, images in deep.items():
+        arrays.save(tmp_path / f"{split}_images.npy", images)
+    pixels = Pixels(1, 16, (20000.0,), (300.0,))
+    arrays.save_json(tmp_path / "dataset.json", DATASET | {"pixels": pixels.plain(), "prepare": "python own_data.py",
+                                                           "digests": arrays.digests(tmp_path)})
+    persons = load_persons(tmp_path, "train", CPU)
+    assert persons.pixels == pixels and persons.prepare == "python own_data.py"
+    assert np.array_equal(persons.crops.numpy().view(np.uint16), deep["train"])
+    arrays.save_json(tmp_path / "dataset.json", DATASET | {"digests": arrays.digests(tmp_path)})
+    with pytest.raises(Failure, match="crop size and pixels"):
+        load_persons(tmp_path, "train", CPU)

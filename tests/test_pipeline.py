@@ -31,7 +31,7 @@ from networks.trained_stages import load_stages, run_stages
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = ["demo_data", "demo", "lsp_data", "train_stage1", "test_stage1", "generate_train_output", "train_stage2",
            "test_stage2"]
-PREPARE = ["--no-use-lspe", "--crop-size", "64", "--lsp-train-images", "30", "--validation-share", "0.2",
+PREPARE = ["--train-on", "lsp", "--crop-size", "64", "--lsp-train-images", "30", "--validation-share", "0.2",
            "--workers", "1"]
 STAGE1 = ["--backbone", "resnet18", "--weights", "none", "--input-size", "32", "--batch-size", "8",
           "--optimiser", "adam", "--learning-rate", "1e-3"]

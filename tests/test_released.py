@@ -22,7 +22,7 @@ def checkpoint():
 
 def test_it_finds_the_joints_of_drawn_figures(raw_dir, tmp_path, checkpoint):
     lsp_data.main(["--raw-dir", str(raw_dir), "--data-dir", str(tmp_path), "--run-dir", str(tmp_path / "runs"),
-                   "--no-use-lspe", "--lsp-train-images", "10", "--workers", "1"])
+                   "--train-on", "lsp", "--lsp-train-images", "10", "--workers", "1"])
     persons = load_persons(tmp_path, "test", torch.device("cpu"))
     stage1 = load_stage1(CHECKPOINTS / "released", persons, torch.device("cpu"))
     truth, rows = persons.truth, torch.arange(len(persons.crops))
