@@ -30,7 +30,6 @@ from deeppose.devices import Stopwatch, choose_device
 from deeppose.errors import run
 from deeppose.metrics import diameters, distances, joint_hits, overall_mean, paired_bootstrap
 from deeppose.persons import load_persons
-from deeppose.photographs import list_photographs
 from deeppose.reports import provenance, score
 from deeppose.settings import parse_settings
 from deeppose.skeletons import LSP
@@ -65,7 +64,7 @@ def main(argv=None):
     settings = parse_settings(globals(), argv)
     with claimed(settings.result_dir, "results"):
         watch = Stopwatch()
-        raw = {name: archives.find(settings.raw_dir, name) for name in ("lsp", "lspet")}
+        raw = {name: lsp_data.find(settings.raw_dir, name) for name in ("lsp", "lspet")}
         device = choose_device(settings.device)
         persons = {split: load_persons(settings.data_dir, split, device) for split in ("train", "test")}
         network = load_stage1(settings.checkpoint_dir, persons["train"], device)
@@ -200,8 +199,8 @@ def scores(raw, persons, poses, settings):
 
 def twins(raw, persons, pose, settings):
     """Pairs of a test or validation person and a training person who are one person in one photograph."""
-    images, train = list_photographs(raw, 1000), persons["train"]
-    names = np.char.add(np.char.add(images.source, " "), images.file)
+    images, train = lsp_data.list_persons(raw, 1000)[0], persons["train"]
+    names = np.array([f"{source} {image}" for source, image in zip(images.source, images.image)])
     rows = np.char.add(np.char.add(train.sources, " "), train.dataset["train"]["image"])
     held = np.isin(names, rows[train.held_out])
     people, thumbnails = People(), []

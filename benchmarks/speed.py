@@ -34,7 +34,7 @@ import train_stage1  # noqa: E402
 import train_stage2  # noqa: E402
 from cascade_net import CascadeNet  # noqa: E402
 from deeppose import arrays  # noqa: E402
-from deeppose.archives import OFFICIAL  # noqa: E402
+from lsp_data import OFFICIAL  # noqa: E402
 from deeppose.cascade import CascadeData, training_pairs  # noqa: E402
 from deeppose.checkpoints import halved, save_checkpoint  # noqa: E402
 from deeppose.devices import Stopwatch, choose_device, mixed_precision  # noqa: E402
