@@ -27,6 +27,9 @@ class Stage1Network(nn.Module):
               and AlexNet's, which are one place for the whole image, can be had
     dropout   before AlexNet's wide layers
 
+    global_contrast, False at first, has every image less its own mean, over its own deviation; a checkpoint says so
+    beside the network's arguments.
+
     A network adds `arguments`, with which its constructor makes it again, `loss_name`, and
         forward(images)             (B, 3, S, S) normalised -> its output
         loss(output, joints)        a scalar; joints (B, J, 2) in the window's frame, NaN adds nothing
@@ -52,16 +55,24 @@ class Stage1Network(nn.Module):
             width = self.backbone.fc.in_features
             self.widths = (width // 4, width // 2, width)
             self.backbone.fc = nn.Identity()
-        self.frozen_stages, self.frozen_batchnorm = 0, False
+        self.frozen_stages, self.frozen_batchnorm, self.global_contrast = 0, False, False
 
     def features(self, images):
         """images (B, 3, H, W) normalised, -> features at strides 8, 16 and 32, sides rounded up; AlexNet's: one of a
         single place."""
         net = self.backbone
+        if self.global_contrast:
+            images = of_even_contrast(images)
         if isinstance(net, (AlexNet, EfficientNetLite0)):
             return net(images)
         x = net.layer1(net.maxpool(net.relu(net.bn1(net.conv1(images)))))
         return [x := layer(x) for layer in (net.layer2, net.layer3, net.layer4)]
+
+    def convolutions(self):
+        """The backbone's parameters, AlexNet's without its wide layers: what `--backbone-rate` and `--frozen-steps` are
+        about. They go before all others in `parameters()`."""
+        net = self.backbone
+        return list((net.features if isinstance(net, AlexNet) else net).parameters())
 
     def freeze(self, stages=0, batchnorm=False):
         """Leave parts as they are, in training too.
@@ -102,7 +113,22 @@ class Stage1Network(nn.Module):
     def from_checkpoint(cls, checkpoint):
         """The network of a stage-1 checkpoint (as train_stage1.py saves it), in evaluation mode. Raises Failure where
         it holds none."""
-        return restored(cls, checkpoint)
+        network = restored(cls, checkpoint)
+        network.global_contrast = checkpoint.get("global_contrast", False)  # which older ones lack
+        if not isinstance(network.global_contrast, bool):
+            raise Failure(f"its global_contrast is {network.global_contrast!r}; train it again")
+        return network
+
+
+def of_even_contrast(images, floor=0.05):
+    """Global contrast normalisation: each image less its mean, over its deviation, both of all channels and pixels.
+
+    images   (B, C, H, W) float32, normalised; what stands beyond a crop's edge, 0 there, counts as any other pixel
+    floor    smallest deviation: an image of one colour stays 0, and its noise small
+    Returns  (B, C, H, W); a common gain and offset of the image make no difference, but to one below the floor
+    """
+    deviations, means = torch.std_mean(images, (1, 2, 3), correction=0, keepdim=True)  # (B, 1, 1, 1) both
+    return (images - means) / deviations.clamp(min=floor)
 
 
 def resnets():
