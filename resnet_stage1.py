@@ -11,16 +11,18 @@ from networks.residual_likelihood import ResidualLikelihood
 class ResNetRegressor(Stage1Network):
     """Joint coordinates from the pooled features (DeepPose, sec. 3.1, with a ResNet for AlexNet).
 
-    backbone  a torchvision ResNet by name: resnet18, resnet34, resnet50, ...; or efficientnet_lite0, alexnet (the
-              paper's own) or alexnet_bn
-    joints    number of joints J
-    dropout   share of pooled features dropped, in training only; AlexNet: before each wide layer instead
-    loss      mse | smooth_l1 | rle: the last also gives the errors' deviations, and learns from their likelihood
+    backbone        a torchvision ResNet by name: resnet18, resnet34, resnet50, ...; or efficientnet_lite0, alexnet (the
+                    paper's own) or alexnet_bn
+    joints          number of joints J
+    dropout         share of pooled features dropped, in training only; AlexNet: before each wide layer instead
+    loss            mse | smooth_l1 | rle: the last also gives the errors' deviations, and learns from their likelihood
+    image_channels  C of the images, 3 or 1
     """
 
-    def __init__(self, backbone="resnet34", joints=14, dropout=0.6, loss="mse"):
-        super().__init__(backbone, pooled=True, dropout=dropout)
-        self.arguments = {"backbone": backbone, "joints": joints, "dropout": dropout, "loss": loss}
+    def __init__(self, backbone="resnet34", joints=14, dropout=0.6, loss="mse", image_channels=3):
+        super().__init__(backbone, pooled=True, dropout=dropout, image_channels=image_channels)
+        self.arguments = {"backbone": backbone, "joints": joints, "dropout": dropout, "loss": loss,
+                          "image_channels": image_channels}
         self.likelihood = ResidualLikelihood() if loss == "rle" else None
         self.loss_name = coordinate_loss("smooth_l1" if self.likelihood else loss)
         dropped = nn.Dropout(0.0 if backbone in ALEXNETS else dropout)
@@ -28,7 +30,7 @@ class ResNetRegressor(Stage1Network):
                                   nn.Linear(self.widths[-1], joints * (4 if self.likelihood else 2)))
 
     def forward(self, images):
-        """images (B, 3, H, W) normalised -> joints (B, J, 2) in the window's frame; rle: (B, J, 4), before the
+        """images (B, C, H, W) normalised -> joints (B, J, 2) in the window's frame; rle: (B, J, 4), before the
         deviations' sigmoid."""
         return in_float32(self.head, self.features(images)[-1]).unflatten(1, (self.arguments["joints"], -1))
 

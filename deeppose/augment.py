@@ -61,23 +61,23 @@ def mirror_joints(joints, flipped, mirror):
     return torch.where(flipped[:, None, None], joints[:, torch.as_tensor(mirror, device=joints.device)], joints)
 
 
-def random_colour(count, generator, strength):
+def random_colour(count, generator, strength, channels=3):
     """Changes of brightness, contrast and each channel's gain, for `sample_windows`.
 
     strength  0 = none; 0.4 = contrast and channel gains within 0.6 ... 1.4, brightness within 0.4 standard deviations
-    Returns   factors and offsets on normalised channels, (count, 3, 1, 1) both; None where strength is 0
+    Returns   factors and offsets on normalised channels, (count, channels, 1, 1) both; None where strength is 0
     """
     if not strength:
         return None
     gains = uniform((count, 1, 1, 1), 1 - strength, 1 + strength, generator) \
-        * uniform((count, 3, 1, 1), 1 - strength / 2, 1 + strength / 2, generator)
-    return gains, uniform((count, 3, 1, 1), -strength, strength, generator)
+        * uniform((count, channels, 1, 1), 1 - strength / 2, 1 + strength / 2, generator)
+    return gains, uniform((count, channels, 1, 1), -strength, strength, generator)
 
 
 def cut_out(images, generator, probability, sides=(0.1, 0.4)):
     """Grey out a rectangle of some images, as something in front of the person would (DeVries & Taylor, 2017).
 
-    images  (B, 3, H, W) normalised, changed in place
+    images  (B, C, H, W) normalised, changed in place
     sides   least and largest of the rectangle, in the image's
     Returns images
     """

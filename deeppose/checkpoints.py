@@ -9,7 +9,8 @@ import torch
 from .arrays import whole
 from .errors import Failure, UserError
 
-OLDER = {"frozen_stages": 0, "missed": True, "oversample": []}  # settings that older checkpoints do not tell
+OLDER = {"frozen_stages": 0, "missed": True, "oversample": [], "backbone_rate": 1.0, "frozen_steps": 0,
+         "global_contrast": False}  # settings that older checkpoints do not tell
 
 
 def save_checkpoint(path, content):

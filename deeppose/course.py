@@ -41,6 +41,7 @@ class Course:
         self.again, self.score, self.content, self.baseline = again, score, content, baseline
         self.begun, self.history, self.best_epoch, self.weights = secrets.token_hex(8), [], 0, None
         self.replaces, self.finished, self.early = "", False, early
+        self.steps = []  # rows of a finer log, which stand with their epochs: an epoch that is done anew adds its again
 
     @property
     def best(self):
@@ -108,6 +109,7 @@ class Course:
                 raise Failure(f"{self.last.resolve()} is broken: {error}; run: {self.again}") from None
             self.begun, self.history, self.finished = state["begun"], state["history"], state["finished"]
             self.best_epoch, self.weights, self.replaces = state["best_epoch"], state["weights"], state["replaces"]
+            self.steps = state.get("steps", [])  # which older ones lack
         else:
             self.weights = clones(network)
         self.early = self.early and self._owner() in (None, self.begun)
@@ -177,7 +179,8 @@ class Course:
         state = load_checkpoint(self.last, self.again, STATE)
         try:
             whole = all(isinstance(row, dict) and row["seconds"] >= 0 and row["epoch"] == number
-                        and not math.isnan(self.score(row)) for number, row in enumerate(state["history"], 1))
+                        and not math.isnan(self.score(row)) for number, row in enumerate(state["history"], 1)) \
+                and all(0 < row["epoch"] <= len(state["history"]) for row in state.get("steps", []))
         except (KeyError, TypeError):
             whole = False
         if not whole or not 0 <= state["best_epoch"] <= len(state["history"]):
@@ -199,29 +202,33 @@ class Course:
             save_checkpoint(self.last, {
                 "model": self.network.state_dict(), "optimiser": self.optimiser.state_dict(),
                 "average": self.average.state_dict() if self.average else None, "weights": self.weights,
-                **{name: getattr(self, name) for name in ("begun", "replaces", "history", "best_epoch", "ties",
-                                                          "settings", "finished")}})
+                **{name: getattr(self, name) for name in ("begun", "replaces", "history", "steps", "best_epoch",
+                                                          "ties", "settings", "finished")}})
 
 
 def restore(state, network, optimiser, average):
     """Put a state back: weights, what the optimiser has gathered, and the average.
 
-    The optimiser keeps the options that it was made with, and its tensors take the weights' memory layout: fused steps
-    walk through memory, where another layout would mean other weights.
+    The optimiser keeps the groups and options that it was made with, whatever groups the same parameters were in
+    before, and its tensors take the weights' memory layout: fused steps walk through memory, where another layout would
+    mean other weights.
 
     Raises ValueError, in words, where the state is not one of these
     """
     for of, weights in (("model", state["model"]), ("average", average and state["average"]["module"])):
         if weights is not None and (fault := misfit(network, weights)):
             raise ValueError(f"of its {of}, {fault}")
-    options = [{name: value for name, value in group.items() if name != "params"} for group in optimiser.param_groups]
     network.load_state_dict(state["model"])
+    own = optimiser.state_dict()["param_groups"]
     try:
-        optimiser.load_state_dict(state["optimiser"])
+        # a state tells its parameters by their place among those of all groups
+        before, now = (sum(len(group["params"]) for group in groups)
+                       for groups in (state["optimiser"]["param_groups"], own))
+        if before != now:
+            raise ValueError(f"it is of {before} parameters, not {now}")
+        optimiser.load_state_dict({"state": state["optimiser"]["state"], "param_groups": own})
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:  # whatever torch meets first
         raise ValueError(f"its optimiser can't be gone on with ({type(error).__name__}: {error})") from None
-    for group, own in zip(optimiser.param_groups, options, strict=True):
-        group.update(own)
     for parameter, gathered in optimiser.state.items():
         for name, value in gathered.items():
             if torch.is_tensor(value) and value.shape == parameter.shape:

@@ -5,16 +5,17 @@ from .crops import box_windows, make_windows, reduction_for, sample_windows, to_
 
 
 @torch.inference_mode()
-def predict_joints(model, persons, rows, input_size, batch_size=64, flip_test=False, windows=None):
+def predict_joints(model, persons, rows, input_size, batch_size=64, flip_test=False, windows=None, pixels=None):
     """Stage 1 on the boxes of chosen persons, or on other windows.
 
     model       network whose `joints(forward(images))` gives joints in the window's frame; evaluated, dropout off.
                 For the flip test `mirrored` turns the mirrored images' output into one of the images
-    persons     Persons on the device of the network
+    persons     Crops on the device of the network
     rows        (M,) int64 on that device, the persons to look at
     input_size  pixels along the network's square input
     flip_test   average the network's output with that on the mirrored images
-    windows     (M, 2, 3) on the persons' crops, in place of their boxes; which are averaged at the boxes' rate
+    windows     (M, 2, 3) on the persons' crops, in place of their boxes; pixels are averaged at the boxes' rate
+    pixels      Pixels whose mean and deviation normalise the images; None = the persons' own
     Returns     (M, J, 2) float32 on that device, crop pixels
     """
     model.eval()
@@ -27,7 +28,7 @@ def predict_joints(model, persons, rows, input_size, batch_size=64, flip_test=Fa
     for crops, places in persons.crop_batches(rows.split(batch_size)):
         seen = boxes[:len(places)] if windows is None else windows[done:done + len(places)]
         done += len(places)
-        images = sample_windows(crops, places, seen, input_size, reduction, pixels=persons.pixels)
+        images = sample_windows(crops, places, seen, input_size, reduction, pixels=pixels or persons.pixels)
         output = model(images)
         if flip_test:
             output = (output + model.mirrored(model(images.flip(3)), partner)) / 2
@@ -50,17 +51,18 @@ def diameters(joints_px, skeleton, smallest):
 
 
 @torch.inference_mode()
-def refine_joints(networks, persons, rows, joints_px, sides, usual_side, batch_size=256):
+def refine_joints(networks, persons, rows, joints_px, sides, usual_side, batch_size=256, pixels=None):
     """One cascade stage: every joint's window computed from the same incoming pose, the displacement added in full
     (DeepPose, eq. 6).
 
     networks    joint index -> (network, which of its outputs); joints without one stay as they are
-    persons     Persons on the device of the networks
+    persons     Crops on the device of the networks
     rows        (M,) int64 on that device, the persons to look at
     joints_px   (M, J, 2) their incoming poses, crop pixels
     sides       (M,) window sides, crop pixels
     usual_side  the median side in training, crop pixels: the rate at which pixels are averaged follows it, for all
                 windows, so that a pose does not depend on who else is looked at
+    pixels      see `predict_joints`
     Returns     (M, J, 2), a new tensor
     """
     for model, _ in networks.values():
@@ -73,6 +75,6 @@ def refine_joints(networks, persons, rows, joints_px, sides, usual_side, batch_s
             windows = make_windows(joints_px[batch, joint], sides[batch])
             size = model.arguments["crop_size"]
             images = sample_windows(crops, places, windows, size, reduction_for(usual_side, size),
-                                    pixels=persons.pixels)
+                                    pixels=pixels or persons.pixels)
             refined[batch, joint] = to_crop(model.joints(model(images))[0][:, [output]], windows)[:, 0]
     return refined

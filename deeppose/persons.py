@@ -14,33 +14,16 @@ from .pixels import RGB, Pixels, pixels_of
 from .skeletons import Skeleton, skeleton_of
 
 
-@dataclass
-class Persons:
-    """crops       (N, S, S, C) uint8, or int16 that holds the bits of uint16: on the device, or mapped from the file;
-                batches of them by `crop_batches`
-    joints_px   (N, J, 2) float32 on the device, crop pixels, NaN = not annotated
-    head_sizes  (N,) float32 numpy, crop pixels, NaN = none
-    held_out    (N,) bool numpy, the validation persons (all False in the test split)
-    sources     (N,) str numpy, the part of the data that each row comes from
-    pixels      what the crops' pixels are
-    prepare     the command that prepared them
-    dataset     dataset.json
-    split       fingerprint of which photographs train and which are held out, whatever the crops' size
-    test_set    fingerprint of which photographs are test persons
+class Crops:
+    """Stored crops that networks look at, of prepared persons or of anybody's photographs.
+
+    Has  crops     (N, S, S, C) uint8, or int16 that holds the bits of uint16
+         context   side of a crop, in boxes
+         pixels    Pixels of the crops
+         skeleton  Skeleton of the persons on them
+         device    where they are looked at
+         streamed  whether batches are gathered in the background, ahead of the step that needs them
     """
-    crops: torch.Tensor
-    joints_px: torch.Tensor
-    head_sizes: np.ndarray
-    held_out: np.ndarray
-    sources: np.ndarray
-    skeleton: Skeleton
-    context: float
-    dataset: dict
-    streamed: bool = False  # batches are gathered in the background, ahead of the step that needs them
-    split: str = ""
-    test_set: str = ""
-    pixels: Pixels = RGB
-    prepare: str = arrays.PREPARE
 
     def crop_batches(self, batches):
         """Where each of a sequence of batches of row indices (B,) finds its crops.
@@ -53,10 +36,6 @@ class Persons:
                 for crops in stream(self.crops, batches, self.device))
 
     @property
-    def device(self):
-        return self.joints_px.device
-
-    @property
     def crop_size(self):
         return self.crops.shape[1]
 
@@ -64,6 +43,51 @@ class Persons:
     def box_side(self):
         """Side of the box, crop pixels."""
         return self.crop_size / self.context
+
+
+@dataclass
+class LooseCrops(Crops):
+    """Crops on the device, of nobody who was prepared."""
+    crops: torch.Tensor
+    context: float
+    pixels: Pixels
+    skeleton: Skeleton
+    streamed = False
+
+    @property
+    def device(self):
+        return self.crops.device
+
+
+@dataclass
+class Persons(Crops):
+    """crops       as Crops has them: on the device, or mapped from the file
+    joints_px   (N, J, 2) float32 on the device, crop pixels, NaN = not annotated
+    head_sizes  (N,) float32 numpy, crop pixels, NaN = none
+    held_out    (N,) bool numpy, the validation persons (all False in the test split)
+    sources     (N,) str numpy, the part of the data that each row comes from
+    dataset     dataset.json
+    split       fingerprint of which photographs train and which are held out, whatever the crops' size
+    test_set    fingerprint of which photographs are test persons
+    prepare     the command that prepared them
+    """
+    crops: torch.Tensor
+    joints_px: torch.Tensor
+    head_sizes: np.ndarray
+    held_out: np.ndarray
+    sources: np.ndarray
+    skeleton: Skeleton
+    context: float
+    dataset: dict
+    streamed: bool = False
+    split: str = ""
+    test_set: str = ""
+    pixels: Pixels = RGB
+    prepare: str = arrays.PREPARE
+
+    @property
+    def device(self):
+        return self.joints_px.device
 
     @property
     def truth(self):

@@ -7,12 +7,16 @@ import torch
 from .checkpoints import weights_fault
 from .errors import Failure, UserError
 
+# arguments that came after the first checkpoints, which lack them: there they have their defaults
+LATER = ("image_channels",)
+
 
 def restored(kind, checkpoint):
     """The network of a checkpoint, in evaluation mode.
 
     kind        class of the network; each of its arguments has a default
-    checkpoint  dictionary; under "network" all of those arguments, under "weights" the state_dict
+    checkpoint  dictionary; under "network" all of those arguments (older ones: but LATER), under "weights" the
+                state_dict
     Raises      Failure, which does not name the file, where they are no such network's
     """
     arguments, weights = checkpoint.get("network"), checkpoint.get("weights")
@@ -56,6 +60,8 @@ def _arguments_fault(kind, arguments):
         return f"its arguments are a {type(arguments).__name__}"
     defaults = {name: parameter.default for name, parameter in inspect.signature(kind).parameters.items()}
     for name in sorted(defaults.keys() | arguments.keys(), key=str):
+        if name in LATER and name in defaults and name not in arguments:
+            continue
         if name not in arguments or name not in defaults:
             return f"argument {name!r} is {'missing' if name in defaults else 'unknown'}"
         value, wanted = arguments[name], type(defaults[name])

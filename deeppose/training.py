@@ -11,6 +11,7 @@ from .arrays import whole
 from .distributed import mean_over_processes, process_count
 from .errors import Failure
 
+
 def epoch_generators(device, epoch, *seeds, rank=0):
     """The randomness of one epoch: a function of seeds, epoch and rank alone, so that a resumed run goes on as an
     uninterrupted one does with no generator saved.
@@ -31,10 +32,27 @@ def index_batches(rows, batch_size, generator):
     return order.tensor_split(math.ceil(len(rows) / batch_size))
 
 
+def parameter_groups(network, factor=1.0, frozen_steps=0):
+    """A stage-1 network's parameters for `make_optimiser`: its backbone's convolutions, and the rest.
+
+    factor        of the convolutions' step size
+    frozen_steps  for how many of the first steps the convolutions stay as they are. Their BatchNorm's statistics follow
+                  the batches all the same, lest what the rest has learnt on jump when they begin
+    """
+    convolutions = network.convolutions()
+    known = set(map(id, convolutions))
+    return [{"params": convolutions, "factor": factor, "frozen_steps": frozen_steps},
+            {"params": [parameter for parameter in network.parameters() if id(parameter) not in known]}]
+
+
 def make_optimiser(name, parameters, learning_rate, weight_decay=0.0, momentum=0.9, initial_accumulator=0.1):
-    """adagrad | adam | adamw | sgd from torch.optim; momentum is SGD's, initial_accumulator Adagrad's."""
+    """adagrad | adam | adamw | sgd from torch.optim; momentum is SGD's, initial_accumulator Adagrad's.
+
+    parameters  of a network, or their groups, which may have what `parameter_groups` gives them
+    """
     parameters = list(parameters)
-    device = parameters[0].device.type
+    first = parameters[0]
+    device = (first["params"][0] if isinstance(first, dict) else first).device.type
     # one kernel for a whole step, where torch has it: Adam's takes a tenth of the time on a CPU. None, not False, where
     # it has none: False would forbid the next best, one kernel for all tensors, too
     fused = True if device == "cpu" or device == "cuda" and name != "adagrad" else None
@@ -103,18 +121,20 @@ def moving_average(network, decay):
 
 
 def train_one_epoch(model, network, batches, count, optimiser, learning_rate, epoch, average=None, clip=None,
-                    mixed=False, cores=None):
+                    mixed=False, cores=None, every=0, look=None):
     """One pass over `batches`, during which nothing is read from a GPU.
 
     model          the network as it is trained: itself, or compiled or distributed
     network        the network itself, with a `loss`
     batches        iterable of (images, target) on the model's device
     count          number of batches
-    learning_rate  function: fractional epoch -> step size
+    learning_rate  function: fractional epoch -> step size, times each group's factor
     average        MovingAverage of the network or None
     clip           largest gradient norm or None
     mixed          bfloat16 autocast (see devices.mixed_precision)
     cores          devices.Cores, which chooses the number of threads as it goes, or None
+    every, look    after every so many steps of the training, but the epoch's last, look(steps so far) is called, and
+                   may leave the network in evaluation mode; 0 = never
     Returns        mean loss over persons, persons seen; of all processes
     Raises         Failure on a non-finite loss, naming epoch, batch and learning rate: on a CPU at once, on a GPU at
                    the epoch's end
@@ -135,13 +155,20 @@ def train_one_epoch(model, network, batches, count, optimiser, learning_rate, ep
                                                   disable=None, unit="batch")):
         if cores:
             cores.look()
+        step = epoch * count + batch
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate(epoch + batch / count)
+            group["lr"] = learning_rate(epoch + batch / count) * group.get("factor", 1.0)
         with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
             output = model(images)
         loss = network.loss(output, target)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        for group in optimiser.param_groups:
+            if step < group.get("frozen_steps", 0):
+                # without a gradient an optimiser passes a parameter by: no decay, no momentum, nothing gathered.
+                # (Without requires_grad a compiled network would be compiled again, a distributed one wait for them)
+                for parameter in group["params"]:
+                    parameter.grad = None
         if clip:
             torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
         optimiser.step()
@@ -151,6 +178,9 @@ def train_one_epoch(model, network, batches, count, optimiser, learning_rate, ep
         sizes.append(len(images))
         if device.type == "cpu" and not losses[-1].isfinite():
             stop_unless_finite()
+        if every and (step + 1) % every == 0 and batch + 1 < count:
+            look(step + 1)
+            model.train()
     stop_unless_finite()
     losses, sizes = torch.stack(losses), torch.tensor(sizes, dtype=torch.float32, device=device)
     losses, sizes = mean_over_processes(losses), mean_over_processes(sizes)
@@ -158,14 +188,15 @@ def train_one_epoch(model, network, batches, count, optimiser, learning_rate, ep
 
 
 def write_rows(path, rows):
-    """Write a list of dictionaries with the same keys as CSV."""
+    """Write a list of dictionaries as CSV, with a column for each key that one of them has."""
     with whole(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0])
+        writer = csv.DictWriter(file, dict.fromkeys(key for row in rows for key in row))
         writer.writeheader()
         writer.writerows(rows)
 
 
 def print_row(row):
-    """One greppable line: key value key value ..."""
-    print("  ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
-                    for key, value in row.items()), flush=True)
+    """One greppable line: key value key value ...; above a bar, if there is one."""
+    with tqdm.external_write_mode():
+        print("  ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
+                        for key, value in row.items()), flush=True)

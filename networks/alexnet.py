@@ -30,7 +30,7 @@ class AlexNet(nn.Module):
                         layers[place] = nn.Sequential(norm(width), nn.ReLU(inplace=True))
 
     def forward(self, images):
-        """images (B, 3, H, W) normalised, H and W at least SMALLEST -> [features (B, 4096, 1, 1)]."""
+        """images (B, C, H, W) normalised, H and W at least SMALLEST -> [features (B, 4096, 1, 1)]."""
         x = self.avgpool(self.features(images)).flatten(1)  # (B, 256 * 6 * 6)
         return [self.classifier(x)[:, :, None, None]]
 

@@ -1,4 +1,5 @@
 """What stage 1's networks stand on: torchvision's ResNets and AlexNet, EfficientNet-Lite0, and initial weights."""
+import copy
 import os
 import pickle
 from http.client import HTTPException
@@ -21,26 +22,30 @@ LITE = "efficientnet_lite0"
 class Stage1Network(nn.Module):
     """What stage 1's networks share: a backbone with its features, parts of it frozen, making from a checkpoint.
 
-    backbone  a torchvision ResNet by name, efficientnet_lite0, or where it is pooled alexnet or alexnet_bn; randomly
-              initialised (see `load_initial_weights`)
-    pooled    whether features at stride 32 will be pooled: efficientnet_lite0's then come after its last convolution,
-              and AlexNet's, which are one place for the whole image, can be had
-    dropout   before AlexNet's wide layers
+    backbone        a torchvision ResNet by name, efficientnet_lite0, or where it is pooled alexnet or alexnet_bn;
+                    randomly initialised (see `load_initial_weights`)
+    pooled          whether features at stride 32 will be pooled: efficientnet_lite0's then come after its last
+                    convolution, and AlexNet's, which are one place for the whole image, can be had
+    dropout         before AlexNet's wide layers
+    image_channels  C, 3 or 1: of one, images are seen as by a network of three that is shown the same in each
 
     global_contrast, False at first, has every image less its own mean, over its own deviation; a checkpoint says so
     beside the network's arguments.
 
     A network adds `arguments`, with which its constructor makes it again, `loss_name`, and
-        forward(images)             (B, 3, S, S) normalised -> its output
+        forward(images)             (B, C, S, S) normalised -> its output
         loss(output, joints)        a scalar; joints (B, J, 2) in the window's frame, NaN adds nothing
-        joints(output)              joints (B, J, 2) in the window's frame, and their confidence (B, J) or None
+        joints(output)              joints (B, J, 2) in the window's frame, and their confidence (B, J), 0 ... 1, or
+                                    None where it has none
         mirrored(output, partner)   what the mirrored images' output says of the images; partner (J,), the other side's
     """
 
     input_step = 1  # of which the input's side must be a multiple
 
-    def __init__(self, backbone, pooled=False, dropout=0.5):
+    def __init__(self, backbone, pooled=False, dropout=0.5, image_channels=3):
         super().__init__()
+        if image_channels not in (1, 3):
+            raise UserError(f"a network sees images of 1 or 3 channels, not of {image_channels}")
         known = [LITE, *resnets(), *(ALEXNETS if pooled else ())]
         if backbone not in known:
             raise UserError(f"no backbone named {backbone!r} for this network; there are: {', '.join(known)}")
@@ -55,10 +60,13 @@ class Stage1Network(nn.Module):
             width = self.backbone.fc.in_features
             self.widths = (width // 4, width // 2, width)
             self.backbone.fc = nn.Identity()
+        self.image_channels = image_channels
+        if image_channels == 1:
+            _to_grey(self.backbone)
         self.frozen_stages, self.frozen_batchnorm, self.global_contrast = 0, False, False
 
     def features(self, images):
-        """images (B, 3, H, W) normalised, -> features at strides 8, 16 and 32, sides rounded up; AlexNet's: one of a
+        """images (B, C, H, W) normalised, -> features at strides 8, 16 and 32, sides rounded up; AlexNet's: one of a
         single place."""
         net = self.backbone
         if self.global_contrast:
@@ -146,6 +154,7 @@ def load_initial_weights(model, source):
             "none": leave the random initialisation;
             anything else: a file. With the state_dict of the same torchvision network, or the package's: its backbone;
             a checkpoint of train_stage1.py: all of it
+            A backbone's weights are of three channels: for one they are summed, see `_to_grey`
     Returns the split that the checkpoint was trained on; None without one
     Raises  UserError where the weights can't be had or do not fit, Failure where the file holds none.
     """
@@ -165,21 +174,51 @@ def load_initial_weights(model, source):
         return state["split"]
     if fault := weights_fault(state):
         raise Failure(f"{source} {fault}; {_expected(name)}")
+    if model.image_channels == 1:
+        backbone = _to_colour(copy.deepcopy(model.backbone))
+        _load_backbone(backbone, name, state, source)
+        model.backbone.load_state_dict(_to_grey(backbone).state_dict())
+    else:
+        _load_backbone(model.backbone, name, state, source)
+    return None
+
+
+def _load_backbone(backbone, name, state, source):
+    """Weights of a file that holds those of a backbone, of three channels both. Raises UserError where they do not fit,
+    and has changed nothing then."""
     if name == LITE:
-        load_weights(model.backbone, state, source)
-        return None
-    own = model.backbone.state_dict()
+        load_weights(backbone, state, source)
+        return
+    own = backbone.state_dict()
     wanted = set(own)
     if name == "alexnet_bn":  # which takes plain AlexNet's weights; its normalisation stays as it is
-        wanted -= {f"{place}.{key}" for place, module in model.backbone.named_modules()
+        wanted -= {f"{place}.{key}" for place, module in backbone.named_modules()
                    if isinstance(module, _BatchNorm) for key in module.state_dict()}
     given = {key: value for key, value in state.items() if key in wanted and form(value) == form(own[key])}
     # older files lack BatchNorm's num_batches_tracked, which evaluation does not use
     if missing := {key for key in wanted - given.keys() if not key.endswith("num_batches_tracked")}:
         raise UserError(f"{source} does not fit {name}: {len(missing)} of {len(wanted)} tensors missing or of another "
                         f"form, among them {min(missing)}; {_expected(name)}")
-    model.backbone.load_state_dict(given, strict=False)
-    return None
+    backbone.load_state_dict(given, strict=False)
+
+
+def _to_grey(backbone):
+    """Let a backbone of three channels see one, as if it stood in all three: the first convolution's weights become
+    their sum over them. (Of random weights, too: their variance is then right for the fewer inputs.) Returns it."""
+    first = _first_convolution(backbone)
+    first.in_channels, first.weight = 1, nn.Parameter(first.weight.detach().sum(1, keepdim=True))
+    return backbone
+
+
+def _to_colour(backbone):
+    """Give a backbone of one channel a first convolution of three, with any weights. Returns it."""
+    first = _first_convolution(backbone)
+    first.in_channels, first.weight = 3, nn.Parameter(first.weight.detach().repeat(1, 3, 1, 1))
+    return backbone
+
+
+def _first_convolution(backbone):
+    return next(module for module in backbone.modules() if isinstance(module, nn.Conv2d))
 
 
 def _torchvisions_weights(name):

@@ -66,7 +66,7 @@ class EfficientNetLite0(nn.Module):
         self.head = nn.Sequential(*convolution(inputs, 1280, 1)) if head else nn.Identity()
 
     def forward(self, images):
-        """images (B, 3, H, W) normalised, H and W multiples of 32 -> features at strides 8, 16, 32."""
+        """images (B, C, H, W) normalised, H and W multiples of 32 -> features at strides 8, 16, 32."""
         x, seen = self.stem(images), []
         for number, stage in enumerate(self.stages):
             x = stage(x)
@@ -86,7 +86,8 @@ def imagenet_file():
 
 
 def load_weights(network, state, source):
-    """Copy the package's weights into an EfficientNetLite0; they stand in the same order under other names.
+    """Copy the package's weights into an EfficientNetLite0 of three channels; they stand in the same order under other
+    names.
 
     state   name -> tensor, also with the classifier, and with the head where the network has none
     Raises  UserError where they do not fit

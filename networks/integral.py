@@ -26,16 +26,18 @@ class IntegralNet(Stage1Network):
     heatmap_weight  of the heatmaps' cross-entropy beside it; 0 = none
     heatmap_sigma   of the Gaussian that a heatmap should be, heatmap pixels
     channels        of the head
+    image_channels  C of the images, 3 or 1
     """
 
     input_step = 32  # maps of neighbouring strides are added
 
-    def __init__(self, backbone=LITE, joints=14, loss="smooth_l1", heatmap_weight=0.1, heatmap_sigma=1.5, channels=128):
+    def __init__(self, backbone=LITE, joints=14, loss="smooth_l1", heatmap_weight=0.1, heatmap_sigma=1.5, channels=128,
+                 image_channels=3):
         if loss == "rle":
             raise UserError("--loss rle is for --network regression")
-        super().__init__(backbone)
+        super().__init__(backbone, image_channels=image_channels)
         self.arguments = {"backbone": backbone, "joints": joints, "loss": loss, "heatmap_weight": heatmap_weight,
-                          "heatmap_sigma": heatmap_sigma, "channels": channels}
+                          "heatmap_sigma": heatmap_sigma, "channels": channels, "image_channels": image_channels}
         self.loss_name, self.heatmap_weight, self.heatmap_sigma = coordinate_loss(loss), heatmap_weight, heatmap_sigma
         self.lateral = nn.ModuleList(nn.Sequential(nn.Conv2d(width, channels, 1, bias=False), nn.BatchNorm2d(channels))
                                      for width in self.widths)
@@ -43,7 +45,7 @@ class IntegralNet(Stage1Network):
         self.heatmaps = nn.Sequential(nn.Conv2d(channels, joints * 4, 1), nn.PixelShuffle(2))
 
     def forward(self, images):
-        """images (B, 3, S, S) normalised, S a multiple of 32 -> heatmaps (B, J, S / 4, S / 4), unnormalised."""
+        """images (B, C, S, S) normalised, S a multiple of 32 -> heatmaps (B, J, S / 4, S / 4), unnormalised."""
         x = 0
         for features, lateral, merge in reversed(list(zip(self.features(images), self.lateral, self.merge))):
             if torch.is_tensor(x):

@@ -16,7 +16,8 @@ def new_network(name, joints, input_size, options):
     name        of NETWORKS
     joints      number of joints J
     input_size  side of the images that it will see, pixels
-    options     name -> value; the network takes what its constructor has an argument for
+    options     name -> value; the network takes what its constructor has an argument for, None leaves the default.
+                "image_channels" is what the images have
     Raises      UserError where it can't be made so
     """
     kind = NETWORKS[name]
@@ -25,4 +26,7 @@ def new_network(name, joints, input_size, options):
     if input_size % kind.input_step:
         raise UserError(f"--input-size {input_size}: --network {name} needs a multiple of {kind.input_step}")
     known = inspect.signature(kind).parameters
-    return kind(joints=joints, **{key: value for key, value in options.items() if key in known})
+    if (channels := options.get("image_channels", 3)) != 3 and "image_channels" not in known:
+        raise UserError(f"--network {name} takes images of 3 channels, and these have {channels}; take another, or give "
+                        "its constructor an argument image_channels")
+    return kind(joints=joints, **{key: value for key, value in options.items() if key in known and value is not None})

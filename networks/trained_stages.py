@@ -9,8 +9,8 @@ from cascade_net import CascadeNet
 from deeppose.checkpoints import load_checkpoint
 from deeppose.errors import Failure, UserError
 from deeppose.inference import diameters, predict_joints, refine_joints
-from deeppose.pixels import RGB, pixels_of
-from deeppose.skeletons import OLDER, skeleton_of
+from deeppose.pixels import RGB, Pixels, pixels_of
+from deeppose.skeletons import OLDER, Skeleton, skeleton_of
 
 from .stage1 import NETWORKS
 
@@ -26,16 +26,21 @@ CASCADE = {"network": dict, "weights": dict, "sigma": (int, float), "smallest_di
 @dataclass
 class Stage1:
     """network, its input's side in pixels, the split it was trained on, whether persons to test on may have been among
-    those it was trained on, and a fingerprint of the weights."""
+    those it was trained on, a fingerprint of the weights; and of what it was trained on, which whoever has no prepared
+    persons needs to know: skeleton, pixels, and side and context of the stored crops."""
     network: torch.nn.Module
     input_size: int
     split: str
     other_split: bool
     fingerprint: str
+    skeleton: Skeleton
+    pixels: Pixels
+    crop_size: int
+    context: float
 
     def predict(self, persons, rows, flip_test=False, batch_size=64, windows=None):
         """Poses of the chosen rows (M,), crop pixels (M, J, 2); windows (M, 2, 3) in place of the boxes."""
-        return predict_joints(self.network, persons, rows, self.input_size, batch_size, flip_test, windows)
+        return predict_joints(self.network, persons, rows, self.input_size, batch_size, flip_test, windows, self.pixels)
 
 
 @dataclass
@@ -47,6 +52,7 @@ class CascadeStage:
     flip_test          whether the stage before averaged the mirrored window's prediction
     refines            fingerprint of the stages whose output it was trained on
     fingerprint        of those stages and this one
+    pixels             that the networks were trained on
     """
     networks: dict
     sigma: float
@@ -55,20 +61,28 @@ class CascadeStage:
     flip_test: bool
     refines: str
     fingerprint: str
+    pixels: Pixels
 
     def refine(self, persons, rows, joints_px, batch_size=256):
         """Poses (M, J, 2) one stage on, crop pixels; joints without a network stay where they are."""
         sides = self.sigma * diameters(joints_px, persons.skeleton, self.smallest_diameter * persons.box_side)
         return refine_joints(self.networks, persons, rows, joints_px, sides, self.usual_side * persons.box_side,
-                             batch_size)
+                             batch_size, self.pixels)
 
 
 def load_stage1(checkpoint_dir, persons, device):
-    """Raises UserError where the checkpoint is missing or of another dataset, Failure where it is broken. Prints a
-    warning where it may have been trained on the persons' test set."""
+    """The trained stage 1.
+
+    persons  whom it shall look at: prepared ones; None = anybody's photographs
+    Raises   UserError where the checkpoint is missing or of another dataset, Failure where it is broken. Prints a
+             warning where it may have been trained on the persons' test set.
+    """
     path = Path(checkpoint_dir, "stage1.pt")
     checkpoint = load_checkpoint(path, "python train_stage1.py", STAGE1)
-    _stop_if_foreign(checkpoint, persons, path)
+    skeleton, pixels = _trained_on(checkpoint, path)
+    if persons is not None:
+        _stop_if_foreign(checkpoint, path, skeleton, pixels, persons.skeleton, persons.pixels,
+                         persons.dataset["dataset"])
     if not 16 <= checkpoint["input_size"] <= 4096:
         raise Failure(f"{path.resolve()} is broken: its input_size is {checkpoint['input_size']}; run again: python "
                       "train_stage1.py")
@@ -77,14 +91,17 @@ def load_stage1(checkpoint_dir, persons, device):
         raise Failure(f"{path.resolve()} holds a network {kind!r}; there are: {', '.join(NETWORKS)}")
     layout = torch.contiguous_format if torch.device(device).type == "mps" else torch.channels_last  # faster elsewhere
     model = network_of(NETWORKS[kind], checkpoint, path).to(device, memory_format=layout)
-    other_split = persons.test_set != checkpoint.get("test_set") and persons.split != checkpoint["split"]
+    other_split = persons is not None and persons.test_set != checkpoint.get("test_set") \
+        and persons.split != checkpoint["split"]
     if other_split:
         print(f"warning: {path} was trained on another split of the data: test persons here may be among those that it "
               "was trained on and its scores too good")
-    elif persons.split != checkpoint["split"]:
+    elif persons is not None and persons.split != checkpoint["split"]:
         print(f"note: {path} was trained on another split of the same data: other persons were held out, the test "
               "persons are the same")
-    return Stage1(model, checkpoint["input_size"], checkpoint["split"], other_split, _fingerprint("", checkpoint))
+    # older ones do not tell their crops, which were of these
+    return Stage1(model, checkpoint["input_size"], checkpoint["split"], other_split, _fingerprint("", checkpoint),
+                  skeleton, pixels, checkpoint.get("crop_size", 256), checkpoint.get("context", 1.5))
 
 
 def network_of(kind, checkpoint, path):
@@ -114,18 +131,21 @@ def load_cascade_checkpoint(path, stage):
     return checkpoint
 
 
-def load_cascade(checkpoint_dir, stage, persons, device):
+def load_cascade(checkpoint_dir, stage, skeleton, pixels, device):
     """The trained networks of stage 2 or later; None where there is not one.
 
-    Raises UserError where they were trained with different windows or on different stages' output.
+    skeleton, pixels  of whom they shall look at
+    Raises            UserError where they are of other persons, or were trained with different windows or on different
+                      stages' output
     """
-    networks, checkpoints, skeleton = {}, [], persons.skeleton
+    networks, checkpoints = {}, []
     for name in (SHARED, *skeleton.joints):
         path = cascade_path(checkpoint_dir, stage, name)
         if not path.exists():
             continue
         checkpoint = load_cascade_checkpoint(path, stage)
-        _stop_if_foreign(checkpoint, persons, path)
+        own_skeleton, own_pixels = _trained_on(checkpoint, path)
+        _stop_if_foreign(checkpoint, path, own_skeleton, own_pixels, skeleton, pixels, "the persons here")
         network = network_of(CascadeNet, checkpoint, path).to(device)
         if network.arguments["outputs"] != (len(skeleton.joints) if name == SHARED else 1):
             raise Failure(f"{path.resolve()} gives {network.arguments['outputs']} joints; remove it and train it again")
@@ -138,7 +158,8 @@ def load_cascade(checkpoint_dir, stage, persons, device):
         return None
     # older ones lack the usual side; but their smallest diameter is half the median
     facts = [{key: c[key] for key in ("sigma", "smallest_diameter", "flip_test", "refines")}
-             | {"usual_side": c.get("usual_side", 2 * c["sigma"] * c["smallest_diameter"])} for c in checkpoints]
+             | {"usual_side": c.get("usual_side", 2 * c["sigma"] * c["smallest_diameter"]),
+                "pixels": pixels_of(c["pixels"]) if "pixels" in c else RGB} for c in checkpoints]
     if any(fact != facts[0] for fact in facts):
         raise UserError(f"the stage-{stage} networks in {Path(checkpoint_dir).resolve()} were trained with different "
                         f"windows or on different output; run: python train_stage2.py --stage {stage} --restart")
@@ -148,12 +169,13 @@ def load_cascade(checkpoint_dir, stage, persons, device):
 def load_stages(checkpoint_dir, persons, device, last=None):
     """Stage 1 and every trained cascade stage after it (no further than `last`).
 
+    persons  whom they shall look at: prepared ones; None = anybody's photographs
     Returns [Stage1, CascadeStage, ...], and prints a warning where a stage was trained on other weights' output.
     Raises UserError where stage `last` is asked for and not trained.
     """
     stages = [load_stage1(checkpoint_dir, persons, device)]
     while last is None or len(stages) < last:
-        cascade = load_cascade(checkpoint_dir, number := len(stages) + 1, persons, device)
+        cascade = load_cascade(checkpoint_dir, number := len(stages) + 1, stages[0].skeleton, stages[0].pixels, device)
         if cascade is None:
             if last is not None:
                 raise UserError(f"no trained stage {number} in {Path(checkpoint_dir).resolve()}; "
@@ -162,7 +184,7 @@ def load_stages(checkpoint_dir, persons, device, last=None):
         if cascade.refines != stages[-1].fingerprint:
             print(f"warning: stage {number} was trained on the output of other weights than those of stage "
                   f"{number - 1} here; generate and train it again for a fair score")
-        if missing := [name for joint, name in enumerate(persons.skeleton.joints) if joint not in cascade.networks]:
+        if missing := [name for joint, name in enumerate(stages[0].skeleton.joints) if joint not in cascade.networks]:
             print(f"note: stage {number} has no network for {', '.join(missing)}: left as stage {number - 1} has them")
         stages.append(cascade)
     return stages
@@ -181,27 +203,30 @@ def cascade_path(checkpoint_dir, stage, name):
     return Path(checkpoint_dir, f"stage{stage}_{name}.pt")
 
 
-def _stop_if_foreign(checkpoint, persons, path):
-    """Raise UserError where a checkpoint's joints are not the persons', Failure where it does not tell them."""
-    where = Path(path).resolve()
+def _trained_on(checkpoint, path):
+    """The skeleton and pixels that a checkpoint was trained on. Raises Failure where it does not tell them."""
     try:
         older = OLDER.get(checkpoint["dataset"])
         skeleton = skeleton_of(checkpoint["skeleton"]) if "skeleton" in checkpoint or older is None else older
-        pixels = pixels_of(checkpoint["pixels"]) if "pixels" in checkpoint else RGB
+        return skeleton, pixels_of(checkpoint["pixels"]) if "pixels" in checkpoint else RGB
     except (KeyError, ValueError) as error:
         fault = "it does not tell its joints" if isinstance(error, KeyError) else error
-        raise Failure(f"{where} is broken: {fault}; train it again") from None
-    if pixels != persons.pixels:
-        raise UserError(f"{where} was trained on {_in_words(pixels)}, and {persons.dataset['dataset']} has "
-                        f"{_in_words(persons.pixels)}; name another --checkpoint-dir or --data-dir")
-    if skeleton.joints != persons.skeleton.joints:
-        raise UserError(f"{where} was trained on {checkpoint['dataset']}, with other joints than those of "
-                        f"{persons.dataset['dataset']}; name another --checkpoint-dir or --data-dir")
+        raise Failure(f"{Path(path).resolve()} is broken: {fault}; train it again") from None
+
+
+def _stop_if_foreign(checkpoint, path, skeleton, pixels, own_skeleton, own_pixels, whose):
+    """Raise UserError where the joints or pixels that a checkpoint was trained on are not those of whom it shall look
+    at, who are named `whose`."""
+    trained, other = f"{Path(path).resolve()} was trained on {checkpoint['dataset']}", "name another --checkpoint-dir"
+    if skeleton.joints != own_skeleton.joints:
+        raise UserError(f"{trained}, with other joints than those of {whose}; {other} or --data-dir")
+    if (pixels.channels, pixels.bits) != (own_pixels.channels, own_pixels.bits):
+        raise UserError(f"{trained}, {_in_words(pixels)}, and {whose} are of {_in_words(own_pixels)}; {other} or "
+                        "--data-dir")
 
 
 def _in_words(pixels):
-    means = ", ".join(f"{value:.1f} ± {spread:.1f}" for value, spread in zip(pixels.mean, pixels.deviation))
-    return f"{'RGB' if pixels.channels == 3 else 'one channel'} of {pixels.bits} bits, {means}"
+    return f"{'RGB' if pixels.channels == 3 else 'one channel'} of {pixels.bits} bits"
 
 
 def _fingerprint(before, *checkpoints):
