@@ -1,4 +1,6 @@
 """Batches, schedules, the epoch's loss and what stops it."""
+import copy
+import csv
 import math
 import platform
 import subprocess
@@ -9,6 +11,7 @@ import torch
 
 from deeppose import devices
 from deeppose.checkpoints import changed_settings
+from deeppose.course import restore
 from deeppose.devices import Cores, choose_device, peak_memory, threads_for
 from deeppose.errors import Failure, UserError
 from deeppose.reports import PROJECT
@@ -17,7 +20,9 @@ from deeppose.training import (
     learning_rate_at,
     make_optimiser,
     moving_average,
+    parameter_groups,
     train_one_epoch,
+    write_rows,
 )
 
 
@@ -116,6 +121,109 @@ def test_the_average_follows_weights_and_buffers_with_a_plain_count_and_no_loop_
     average.update()
     again.update()
     assert torch.equal(average.module[0].weight, again.module[0].weight)
+
+
+class Tail(torch.nn.Module):
+    """A convolution with its normalisation, and the rest, as stage 1's networks tell them apart."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.backbone = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 1), torch.nn.BatchNorm2d(2))
+        self.head = torch.nn.Linear(2, 1)
+
+    def convolutions(self):
+        return list(self.backbone.parameters())
+
+    def forward(self, images):
+        return self.head(self.backbone(images).mean((2, 3)))
+
+    def loss(self, output, target):
+        return (output - target).square().mean()
+
+
+def batches_of(epoch):
+    generator = torch.Generator().manual_seed(epoch)
+    return [(torch.randn(4, 1, 3, 3, generator=generator), torch.randn(4, 1, generator=generator)) for _ in range(2)]
+
+
+def made(name, factor=1.0, frozen_steps=0, groups=True):
+    network = Tail()
+    parameters = parameter_groups(network, factor, frozen_steps) if groups else network.parameters()
+    return network, make_optimiser(name, parameters, 0.1, weight_decay=0.01, momentum=0.9)
+
+
+def trained(network, optimiser, epochs, **more):
+    for epoch in epochs:
+        train_one_epoch(network, network, batches_of(epoch), 2, optimiser, lambda _: 0.1, epoch, **more)
+    return copy.deepcopy(network.state_dict())
+
+
+def moved(before, after):
+    return {name for name in before if "running" not in name and not torch.equal(before[name], after[name])} \
+        - {"backbone.1.num_batches_tracked"}
+
+
+def test_the_convolutions_rate_is_a_factor_of_the_rest():
+    start = Tail().state_dict()
+    slow, plain = (trained(*made("sgd", factor), [0], clip=1e-3) for factor in (0.0, 1.0))
+    assert moved(start, slow) == {"head.weight", "head.bias"}
+    assert len(moved(start, plain)) == 6
+    network, optimiser = made("adagrad", 0.25)
+    trained(network, optimiser, [0])
+    assert [group["lr"] for group in optimiser.param_groups] == [0.025, 0.1]
+
+
+@pytest.mark.parametrize("name", ["adagrad", "adam", "adamw", "sgd"])
+def test_frozen_convolutions_stay_for_so_many_steps_and_then_learn_also_when_resumed(name):
+    start = Tail().state_dict()
+    whole = made(name, frozen_steps=3)
+    first = trained(*whole, [0], clip=1.0)  # two steps
+    assert moved(start, first) == {"head.weight", "head.bias"}
+    assert not torch.equal(start["backbone.1.running_mean"], first["backbone.1.running_mean"])  # batches are followed
+    gathered = [whole[1].state.get(parameter, {}) for parameter in whole[0].convolutions()]
+    assert all((it["sum"] == 0.1).all() if name == "adagrad" else not it for it in gathered)
+    state = copy.deepcopy({"model": whole[0].state_dict(), "optimiser": whole[1].state_dict(), "average": None})
+    second = trained(*whole, [1], clip=1.0)  # the third step, and one in which all learn
+    assert len(moved(first, second)) == 6
+    resumed = made(name, frozen_steps=3)
+    restore(state, *resumed, None)
+    assert all(map(torch.equal, trained(*resumed, [1], clip=1.0).values(), second.values()))
+
+
+def test_what_was_gathered_before_convolutions_had_a_group_is_gone_on_with():
+    network, optimiser = made("adam", groups=False)
+    trained(network, optimiser, [0])
+    state = copy.deepcopy({"model": network.state_dict(), "optimiser": optimiser.state_dict(), "average": None})
+    assert len(state["optimiser"]["param_groups"]) == 1
+    again = made("adam")
+    restore(state, *again, None)
+    assert all(map(torch.equal, trained(*again, [1]).values(), trained(network, optimiser, [1]).values()))
+    state["optimiser"]["param_groups"][0]["params"].pop()
+    with pytest.raises(ValueError, match="can't be gone on with .*it is of 5 parameters, not 6"):
+        restore(state, *made("adam"), None)
+
+
+def test_between_steps_there_is_a_look_that_changes_nothing():
+    looks = []
+
+    def look(step):
+        looks.append((step, network.training))
+        network.eval()
+
+    network, optimiser = made("adam")
+    looked = trained(network, optimiser, [0, 1, 2], every=1, look=look)
+    assert looks == [(1, True), (3, True), (5, True)]  # an epoch's last step is looked at by its caller
+    assert all(map(torch.equal, looked.values(), trained(*made("adam"), [0, 1, 2]).values()))
+    looks.clear()
+    trained(*made("adam"), [0, 1, 2], every=3, look=look)
+    assert [step for step, _ in looks] == [3]
+
+
+def test_a_log_has_a_column_for_whatever_a_row_has(tmp_path):
+    write_rows(tmp_path / "log.csv", [{"epoch": 1, "pdj": 2.0}, {"epoch": 2, "training_pdj": 3.0, "pdj": 4.0}])
+    with open(tmp_path / "log.csv", newline="") as file:
+        assert list(csv.reader(file)) == [["epoch", "pdj", "training_pdj"], ["1", "2.0", ""], ["2", "4.0", "3.0"]]
 
 
 class OnDevice:
