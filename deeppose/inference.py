@@ -5,7 +5,8 @@ from .crops import box_windows, make_windows, reduction_for, sample_windows, to_
 
 
 @torch.inference_mode()
-def predict_joints(model, persons, rows, input_size, batch_size=64, flip_test=False, windows=None, pixels=None):
+def predict_with_confidence(model, persons, rows, input_size, batch_size=64, flip_test=False, windows=None,
+                            pixels=None):
     """Stage 1 on the boxes of chosen persons, or on other windows.
 
     model       network whose `joints(forward(images))` gives joints in the window's frame; evaluated, dropout off.
@@ -16,7 +17,8 @@ def predict_joints(model, persons, rows, input_size, batch_size=64, flip_test=Fa
     flip_test   average the network's output with that on the mirrored images
     windows     (M, 2, 3) on the persons' crops, in place of their boxes; pixels are averaged at the boxes' rate
     pixels      Pixels whose mean and deviation normalise the images; None = the persons' own
-    Returns     (M, J, 2) float32 on that device, crop pixels
+    Returns     joints (M, J, 2) float32 on that device, crop pixels; the network's confidence of each (M, J), or None
+                where it has none
     """
     model.eval()
     if windows is None:
@@ -24,7 +26,7 @@ def predict_joints(model, persons, rows, input_size, batch_size=64, flip_test=Fa
     partner = torch.tensor(persons.skeleton.mirror, device=persons.device)
     reduction = reduction_for(persons.box_side, input_size)
 
-    poses, done = [], 0
+    poses, confidences, done = [], [], 0
     for crops, places in persons.crop_batches(rows.split(batch_size)):
         seen = boxes[:len(places)] if windows is None else windows[done:done + len(places)]
         done += len(places)
@@ -32,8 +34,15 @@ def predict_joints(model, persons, rows, input_size, batch_size=64, flip_test=Fa
         output = model(images)
         if flip_test:
             output = (output + model.mirrored(model(images.flip(3)), partner)) / 2
-        poses.append(to_crop(model.joints(output)[0], seen))
-    return torch.cat(poses)
+        joints, confidence = model.joints(output)
+        poses.append(to_crop(joints, seen))
+        confidences.append(confidence)
+    return torch.cat(poses), None if confidence is None else torch.cat(confidences)
+
+
+def predict_joints(*arguments, **more):
+    """The joints of `predict_with_confidence`, (M, J, 2)."""
+    return predict_with_confidence(*arguments, **more)[0]
 
 
 def diameters(joints_px, skeleton, smallest):

@@ -8,7 +8,7 @@ import torch
 from cascade_net import CascadeNet
 from deeppose.checkpoints import load_checkpoint
 from deeppose.errors import Failure, UserError
-from deeppose.inference import diameters, predict_joints, refine_joints
+from deeppose.inference import diameters, predict_with_confidence, refine_joints
 from deeppose.pixels import RGB, Pixels, pixels_of
 from deeppose.skeletons import OLDER, Skeleton, skeleton_of
 
@@ -40,7 +40,12 @@ class Stage1:
 
     def predict(self, persons, rows, flip_test=False, batch_size=64, windows=None):
         """Poses of the chosen rows (M,), crop pixels (M, J, 2); windows (M, 2, 3) in place of the boxes."""
-        return predict_joints(self.network, persons, rows, self.input_size, batch_size, flip_test, windows, self.pixels)
+        return self.predict_with_confidence(persons, rows, flip_test, batch_size, windows)[0]
+
+    def predict_with_confidence(self, persons, rows, flip_test=False, batch_size=64, windows=None):
+        """The same, and the network's confidence of each joint (M, J), or None where it has none."""
+        return predict_with_confidence(self.network, persons, rows, self.input_size, batch_size, flip_test, windows,
+                                       self.pixels)
 
 
 @dataclass
