@@ -5,9 +5,10 @@ from deeppose.errors import UserError
 from resnet_stage1 import ResNetRegressor
 
 from .alexnet import ALEXNETS, SMALLEST
+from .heatmap import HeatmapNet
 from .integral import IntegralNet
 
-NETWORKS = {"regression": ResNetRegressor, "integral": IntegralNet}
+NETWORKS = {"regression": ResNetRegressor, "integral": IntegralNet, "heatmap": HeatmapNet}
 
 
 def new_network(name, joints, input_size, options):
@@ -27,6 +28,6 @@ def new_network(name, joints, input_size, options):
         raise UserError(f"--input-size {input_size}: --network {name} needs a multiple of {kind.input_step}")
     known = inspect.signature(kind).parameters
     if (channels := options.get("image_channels", 3)) != 3 and "image_channels" not in known:
-        raise UserError(f"--network {name} takes images of 3 channels, and these have {channels}; take another, or give "
-                        "its constructor an argument image_channels")
+        raise UserError(f"--network {name} takes images of 3 channels, and these have {channels}; take another, or "
+                        "give its constructor an argument image_channels")
     return kind(joints=joints, **{key: value for key, value in options.items() if key in known and value is not None})
