@@ -55,7 +55,7 @@ IMAGES = "auto"                  # auto | resident | streamed: on the device who
 RESUME = False                   # go on with an earlier training under changed settings, e.g. more epochs
 RESTART = False                  # train anew; an earlier stage1.pt stays until the new one is finished
 
-NETWORK = "regression"           # regression | integral | heatmap: coordinates, heatmaps' centres of mass, heatmaps' peaks
+NETWORK = "regression"           # regression | integral | heatmap: coordinates, maps' centres of mass, maps' peaks
 BACKBONE = "resnet34"            # any ResNet of torchvision by name, efficientnet_lite0, alexnet or alexnet_bn
 WEIGHTS = "imagenet"             # initial: imagenet (downloaded, or from a package), none, or a file (also a stage1.pt)
 INPUT_SIZE = 224                 # 32 ... 1024: side of the network's square input, pixels
