@@ -12,7 +12,7 @@ import faults_trial as trial
 from faults_starts import FIGURES, write_initial_weights
 from faults_trial import Case
 
-from demo_data import write_figures
+from figures.lsp import write as write_figures
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 SHELL = {signal.SIGTERM: 143, signal.SIGINT: 130}  # as a shell counts them

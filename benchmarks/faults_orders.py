@@ -10,7 +10,7 @@ from faults_starts import FIGURES, good
 from faults_trial import Case
 from faults_user import ANEW
 
-from demo_data import write_figures
+from figures.lsp import write as write_figures
 
 TOLD = ("warning:", "note:")
 

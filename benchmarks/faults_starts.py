@@ -10,7 +10,7 @@ import faults_folders as folders
 import faults_trial as trial
 import torch
 
-from demo_data import write_figures
+from figures.lsp import write as write_figures
 from networks.efficientnet_lite import EfficientNetLite0
 
 FIGURES = 40

@@ -12,7 +12,7 @@ torch.set_num_threads(1)  # the tests' networks are too small to share
 @pytest.fixture(scope="session")
 def raw_dir(tmp_path_factory):
     """A raw folder as the user keeps it, with 40 drawn figures in place of LSP: 30 to train on, 10 to test."""
-    import demo_data
+    from figures import lsp
     folder = tmp_path_factory.mktemp("raw")
-    demo_data.write_figures(folder / "lsp_dataset", count=40, seed=7, workers=1)
+    lsp.write(folder / "lsp_dataset", count=40, seed=7, workers=1)
     return folder

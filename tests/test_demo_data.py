@@ -5,8 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
+from PIL import Image
 
 import demo_data
+from figures import lsp, scene
+from figures.body import body, random_pose
+from figures.scene import draw_figure, hidden
+from figures.shapes import turn
 from deeppose.errors import UserError
 from deeppose.metrics import diameters, joint_hits, overall_mean
 from deeppose.skeletons import LSP
@@ -14,7 +19,7 @@ from deeppose.skeletons import LSP
 
 @pytest.fixture(scope="module")
 def figures():
-    return [demo_data.draw_figure(3, number) for number in range(1, 101)]
+    return [draw_figure(3, number) for number in range(1, 101)]
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +29,7 @@ def joints(figures):
 
 def test_a_figure_depends_on_seed_and_number_only(tmp_path):
     for name, count, seed, workers in (("a", 3, 1, 1), ("again", 3, 1, 1), ("more", 27, 1, 2), ("other", 3, 2, 1)):
-        demo_data.write_figures(tmp_path / name, count, seed, workers)
+        lsp.write(tmp_path / name, count, seed, workers)
     read = {folder.name: {file.name: file.read_bytes() for file in folder.rglob("*.*")}
             for folder in tmp_path.iterdir()}
     assert read["a"] == read["again"] and len(read["a"]) == 4
@@ -33,12 +38,12 @@ def test_a_figure_depends_on_seed_and_number_only(tmp_path):
     stored = {name: scipy.io.loadmat(tmp_path / name / "joints.mat")["joints"] for name in read}
     assert stored["more"].shape == (3, 14, 27) and stored["more"].dtype == np.float64
     assert np.array_equal(stored["a"], stored["more"][..., :3]) and not np.array_equal(stored["a"], stored["other"])
-    assert np.array_equal(stored["a"][..., 1].T, demo_data.draw_figure(1, 2)[1])
+    assert np.array_equal(stored["a"][..., 1].T, draw_figure(1, 2)[1])
 
 
 def test_fewer_figures_replace_more(tmp_path):
     for count in (3, 2):
-        demo_data.write_figures(tmp_path / "drawn", count, seed=0, workers=1)
+        lsp.write(tmp_path / "drawn", count, seed=0, workers=1)
     assert sorted(file.name for file in (tmp_path / "drawn/images").iterdir()) == ["im0001.jpg", "im0002.jpg"]
     assert [folder.name for folder in tmp_path.iterdir()] == ["drawn"]
 
@@ -69,7 +74,7 @@ def test_the_next_step_is_named_with_its_folder(tmp_path, capsys):
 @pytest.mark.parametrize("step", [1, 2])
 def test_a_run_that_is_killed_while_it_replaces_older_figures_hinders_no_other(tmp_path, monkeypatch, step):
     folder, rename, calls = tmp_path / "drawn", Path.rename, []
-    demo_data.write_figures(folder, 2, seed=0, workers=1)
+    lsp.write(folder, 2, seed=0, workers=1)
 
     def killed(*arguments):
         calls.append(None)
@@ -78,9 +83,9 @@ def test_a_run_that_is_killed_while_it_replaces_older_figures_hinders_no_other(t
         return rename(*arguments)
     monkeypatch.setattr(Path, "rename", killed)
     with pytest.raises(KeyboardInterrupt):
-        demo_data.write_figures(folder, 1, seed=0, workers=1)
+        lsp.write(folder, 1, seed=0, workers=1)
     assert not folder.exists() or len(list(folder.rglob("*.jpg"))) == 2
-    demo_data.write_figures(folder, 1, seed=0, workers=1)
+    lsp.write(folder, 1, seed=0, workers=1)
     assert [path.name for path in tmp_path.iterdir()] == ["drawn"] and len(list(folder.rglob("*.jpg"))) == 1
 
 
@@ -100,10 +105,10 @@ def test_sizes_are_those_of_lsp(figures):
 def test_left_and_right_are_the_persons_own():
     for seed in range(20):
         generator = np.random.default_rng(seed)
-        rest, _ = demo_data._body(generator, demo_data._pose(generator))
+        rest, _ = body(generator, random_pose(generator))
         for joint in ("shoulder", "hip"):  # who faces the viewer has the left side at the image's right
             assert rest[f"l_{joint}"][0] > rest[f"r_{joint}"][0]
-        back = demo_data._turn("y", 180)
+        back = turn("y", 180)
         assert (back @ rest["l_hip"])[0] < (back @ rest["r_hip"])[0]
 
 
@@ -117,7 +122,7 @@ def test_limbs_have_natural_proportions():
     lengths = {}
     for seed in range(30):
         generator = np.random.default_rng(seed)
-        rest, _ = demo_data._body(generator, demo_data._pose(generator))
+        rest, _ = body(generator, random_pose(generator))
         for name, ends in LSP.limbs.items():
             first, last = (np.mean([rest[joint] for joint in end], axis=0) for end in ends)
             lengths.setdefault(name, []).append(np.linalg.norm(first - last))
@@ -129,23 +134,22 @@ def test_limbs_have_natural_proportions():
 
 
 def test_what_lies_before_a_joint_hides_it_but_not_its_own_limb():
-    joints = np.zeros((14, 3)) + (5.2, 5.4, 0)
+    joints, cover = np.zeros((14, 3)) + (5.2, 5.4, 0), np.full(14, 9.0)
     painted = np.ones((30, 30), int)  # one quad everywhere
     quads, nothing = np.full((1, 4, 3), 50.0), np.zeros((1, 14), bool)
     own = np.arange(14)[None] == 3
-    assert demo_data._occluded(joints, 100, painted, quads, nothing).all()
-    assert np.flatnonzero(~demo_data._occluded(joints, 100, painted, quads, own)).tolist() == [3]
-    assert not demo_data._occluded(joints, 100, painted, -quads, nothing).any()
-    assert not demo_data._occluded(joints, 100, painted * 0, quads, nothing).any()
-    assert demo_data._occluded(joints - (6, 0, 0), 100, painted * 0, quads, nothing).all()  # left of the image
+    assert hidden(joints, cover, painted, quads, nothing, 3).all()
+    assert np.flatnonzero(~hidden(joints, cover, painted, quads, own, 3)).tolist() == [3]
+    assert not hidden(joints, cover, painted, -quads, nothing, 3).any()
+    assert not hidden(joints, cover, painted * 0, quads, nothing, 3).any()
+    assert hidden(joints - (6, 0, 0), cover, painted * 0, quads, nothing, 3).all()  # left of the image
 
 
 def test_a_visible_joint_lies_on_the_drawn_person(monkeypatch):
-    scale = demo_data.SUPERSAMPLING
-    monkeypatch.setattr(demo_data, "background", lambda rng, size: np.full((*size[::-1] * scale, 3), 255.0))
-    monkeypatch.setattr(demo_data, "photograph", lambda rng, image: image)
+    monkeypatch.setattr(scene, "background", lambda rng, size, scale: np.full((*size[::-1] * scale, 3), 255.0))
+    monkeypatch.setattr(scene, "photograph", lambda rng, image: image)
     for number in range(1, 31):
-        image, joints = demo_data.draw_figure(5, number)
+        image, joints = draw_figure(5, number)
         pixels = np.asarray(image)
         for x, y, _ in joints[joints[:, 2] == 0][:-1]:  # the top of the head is the rim of the figure
             assert (pixels[int(y + 0.5), int(x + 0.5)] < 255).any()
@@ -156,3 +160,12 @@ def test_a_constant_mean_pose_scores_badly(figures, joints):
     truth = (joints[..., :2] - sizes[:, None] / 2) / sizes.max(1)[:, None, None]
     mean = np.broadcast_to(truth.mean(0), truth.shape)
     assert overall_mean(joint_hits(mean, truth, diameters(truth, LSP), 0.2)) < 0.32
+
+
+def test_figures_are_those_of_before():
+    image, joints = draw_figure(0, 7)
+    assert image.size == (74, 192)
+    assert joints[[0, 5, 11, 13]].round(1).tolist() == [[35.5, 174.8, 0], [47.4, 172.1, 0], [43.9, 101.7, 0],
+                                                        [30.4, 19.3, 0]]
+    grey = np.asarray(image.resize((3, 4), Image.Resampling.BOX)).mean(2)  # to 2: the last digits are a platform's
+    assert np.abs(grey - [[162, 155, 154], [158, 170, 155], [165, 177, 154], [166, 158, 161]]).max() < 2
