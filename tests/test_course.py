@@ -204,7 +204,8 @@ def test_a_broken_state_is_told_with_its_file(tmp_path, key, name, value, messag
 
 
 @pytest.mark.parametrize("key, value", [
-    ("steps", [{"epoch": 2, "step": 5}]), ("steps", [{"step": 5}]), ("steps", 3), ("history", [1, "a"]), ("history", [{"epoch": 1}]), ("history", [{"epoch": 2, "pdj": 1.0, "seconds": 1.0}]),
+    ("steps", [{"epoch": 2, "step": 5}]), ("steps", [{"step": 5}]), ("steps", 3),
+    ("history", [1, "a"]), ("history", [{"epoch": 1}]), ("history", [{"epoch": 2, "pdj": 1.0, "seconds": 1.0}]),
     ("history", [{"epoch": 1, "pdj": None, "seconds": 1.0}]), ("best_epoch", -1), ("best_epoch", 2)])
 def test_a_history_that_is_none_of_epochs_is_told(tmp_path, key, value):
     go(course(tmp_path), [1.0])
