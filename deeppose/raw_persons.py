@@ -37,7 +37,7 @@ class RawPersons:
     def chosen(self, rows):
         """The persons of some rows, by index or mask."""
         columns = (getattr(self, field.name) for field in fields(self))
-        return RawPersons(*(None if column is None else column[rows] for column in columns))
+        return type(self)(*(None if column is None else column[rows] for column in columns))
 
     @property
     def first(self):

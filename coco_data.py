@@ -1,0 +1,280 @@
+"""Step 1 for COCO keypoints, of people or of anything else: turn images and annotations into crops, labels and splits.
+
+Reads   data/raw/coco/ or, where that is not there, data/raw/ itself:
+        train.json              COCO's keypoint JSON: images, annotations and categories (--train, several if you like)
+        images/, .zip or .tar   the images that it names (--train-images)
+        and likewise for the test images with --test and --test-images; without --test a share of the images tests
+Writes  data/{train,test}_{images,labels,boxes,head_sizes}.npy, data/train_split.npy, data/dataset.json
+        runs/dataset.png    crops with their joints, to see that the labels fit
+Next    python train_stage1.py
+
+Joints and limbs are those of the file's category; docs/own_dataset.md tells what their names should tell.
+"""
+from deeppose.errors import Failure, UserError, run  # first, so that Ctrl-C while the others load ends in a line
+
+import os
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from deeppose import archives, coco_json, near_duplicates, raw_images, stored_crops
+from deeppose.claims import claimed
+from deeppose.parallel import worker_map
+from deeppose.preparing import hold_out, originals, print_table, save_picture, survey, write
+from deeppose.raw_files import raw_home
+from deeppose.raw_persons import RawPersons, objects
+from deeppose.settings import next_command, parse_settings
+
+RAW_DIR = "data/raw"    # folder of the raw data, or the one that holds it as coco/
+DATA_DIR = "data"       # folder for the arrays
+RUN_DIR = "runs"        # folder for the picture of crops
+TRAIN: tuple[str, ...] = ("train.json",)  # files of the training annotations
+TRAIN_IMAGES = "images"  # folder of their images, or zip or tar
+TEST: tuple[str, ...] = ()  # files of the test annotations; empty = TEST_SHARE of the images tests
+TEST_IMAGES = "images"  # folder of their images, or zip or tar
+CATEGORY = ""           # name of the category; empty = the only one that has keypoints
+PAIRS: tuple[str, ...] = ()  # joints that a mirror exchanges, right=left each; empty = as left and right in their names
+DIAMETER: tuple[str, ...] = ()  # two joints whose distance is the torso's; empty = left shoulder and right hip if named
+HEAD: tuple[str, ...] = ()  # two joints whose distance is the head's; empty = neck and head top if named so
+CHANNELS = "three"      # three | one: crops in colour, or as grey or depth images store it, in 8 or 16 bits
+SEED = 0                # 0 ... 4294967295: seed of the splits
+TEST_SHARE = 0.2        # 0.001 ... 0.9: of the images, test images where TEST is empty
+VALIDATION_SHARE = 0.1  # 0.001 ... 0.9: of the training persons, held out for validation
+BLOCK = 0               # 0 ... 1000000: neighbouring frames of films that stay together, by file name; 0 = photographs
+DUPLICATE_DISTANCE = 72  # 0 ... 255: bits of 255 by which near-duplicate photographs' hashes differ at most
+DUPLICATES_UP_TO = 20000  # 0 ... 1000000: photographs among which near duplicates are looked for, all by all
+BOXES = "bbox"          # bbox | joints: a box comes from the annotated bbox, or from the true joints, at test as well
+BOX_EXTENSION = 1.25    # 0.1 ... 10: side of a box, in the longer side of bbox or of the joints' extent
+LEAST_EXTENT = 0.5      # 0 ... 1: joint extent taken at least for persons with missing joints, in median extents
+FIRST_PIXEL = 0.0       # 0 ... 1: what joints count the first pixel's centre as: COCO 0; 0.5 if the image's corner is 0
+SIGMA = 0.05            # 0.001 ... 1: of each joint in OKS, for skeletons that are not COCO's own
+CROP_SIZE = 256         # 16 ... 4096: side of a stored crop, pixels
+CONTEXT = 1.5           # 1 ... 10: side of a stored crop, in box sides: room for turning, scaling and shifting
+LARGEST_UNREADABLE = 0.01  # 0 ... 1: share of persons with unreadable images or annotations above which the run stops
+WORKERS = 0             # 0 ... 61: processes that decode; 0 = one for each core
+
+@dataclass
+class CocoPersons(RawPersons):
+    """image_id, annotation_id  (N,) object, as the JSON has them
+    area                     (N,) float64, square pixels, of bbox where the JSON has none
+    bbox                     (N, 4) float64 x, y, width, height, counted from the image's corner
+    told                     (N, 2) int, width and height of the image as the JSON tells them; 0 = not told
+    group                    (N,) int, who shares one stays on one side: of an image, or a block of neighbouring frames
+    """
+    image_id: np.ndarray = None
+    annotation_id: np.ndarray = None
+    area: np.ndarray = None
+    bbox: np.ndarray = None
+    told: np.ndarray = None
+    group: np.ndarray = None
+
+
+def main(argv=None):
+    settings = parse_settings(globals(), argv)
+    with claimed(settings.data_dir, "arrays"), claimed(settings.run_dir, "picture of crops"):
+        prepare(settings)
+    print(next_command(globals(), settings, "train_stage1.py"))
+
+
+def prepare(settings):
+    """Read the raw data, write arrays and picture, and print what was found."""
+    home, generator = raw_home(settings.raw_dir, "coco"), np.random.default_rng(settings.seed)
+    files = {split: [raw_images.located(home, name, split) for name in getattr(settings, split)]
+             for split in ("train", "test")}
+    if not files["train"]:
+        raise UserError("no file to train on; name some with --train")
+    folders = {split: raw_images.located(home, getattr(settings, f"{split}_images"), f"{split}-images", archive=True)
+               for split, paths in files.items() if paths}
+    persons, lost, skeleton, left_out = list_persons(files, folders, settings)
+    if not files["test"]:
+        persons.test = draw_test(persons.group, settings.test_share, generator)
+    hashed = not settings.block and settings.channels == "three" and persons.first.sum() <= settings.duplicates_up_to
+    with worker_map(settings.workers if len(persons) > 400 else 1) as parallel:
+        found = survey(persons, skeleton, settings.largest_unreadable, parallel, lost,
+                       channels=3 if settings.channels == "three" else 1, thumbnails=hashed)
+        persons = found.persons
+        check_sizes(persons)
+        groups, pairs = near_duplicate_groups(found, settings.duplicate_distance) if hashed else (persons.group, ())
+        if not files["test"]:  # of photographs that are nearly alike, one of which trains, none tests
+            persons.test &= ~np.isin(groups, groups[~persons.test])
+        if not persons.test.any():
+            raise UserError("each test image is a near duplicate of one to train on; raise --test-share, lower "
+                            "--duplicate-distance or, for the frames of films, set --block")
+        try:
+            held_out = hold_out(persons, groups, settings.validation_share, generator)
+        except UserError as error:
+            raise UserError(f"{error}, or choose a smaller --block or --duplicate-distance") from None
+        persons.boxes, box = find_boxes(persons, settings)
+        splits = {"train": originals(np.flatnonzero(~persons.test), persons.boxes),
+                  "test": originals(np.flatnonzero(persons.test), persons.boxes)}
+        duplicates = test_duplicates(persons, found.image, pairs)
+        tested = persons.chosen(splits["test"].person)
+        write(settings.data_dir, persons, splits, held_out, skeleton, found.pixels, settings.crop_size,
+              settings.context, parallel, dataset="coco", prepare="python coco_data.py", box=box,
+              test_duplicates=duplicates, near_duplicates={"looked_for": bool(hashed), "pairs": len(pairs)},
+              coco={"image_id": tested.image_id, "annotation_id": tested.annotation_id, "area": tested.area,
+                    "bbox": tested.bbox, "sigmas": coco_json.sigmas(skeleton, settings.sigma),
+                    "annotations": [os.path.realpath(path) for path in files["test"] or files["train"]]},
+              settings=vars(settings), unreadable=found.unreadable, left_out=left_out,
+              sources={os.path.realpath(path): archives.sha256_of(path) for paths in files.values() for path in paths})
+    picture = save_picture(settings.run_dir, settings.data_dir, persons, splits, skeleton)
+    print_table(persons, found.unreadable, splits, held_out)
+    print()
+    for why, count in left_out.items():
+        print(f"left out: {count:,} {why}")
+    print(f"skeleton: {len(skeleton.joints)} joints, {len(skeleton.limbs)} limbs; mirror pairs: "
+          f"{' '.join('='.join(pair) for pair in skeleton.pairs) or 'none'}; torso: "
+          f"{' to '.join(skeleton.diameter) or 'none'}; head: {' to '.join(skeleton.head) or 'none'}")
+    print(f"box: {box}")
+    if hashed:
+        print(f"near-duplicate photographs: {len(pairs)} pairs; {len({pair['test_row'] for pair in duplicates})} test "
+              "persons are in training photographs too, listed in dataset.json")
+    elif not settings.block:
+        print("near-duplicate photographs were not looked for: "
+              + ("images of one channel" if settings.channels == "one" else "more than --duplicates-up-to"))
+    print(f"arrays in {settings.data_dir}, crops with their joints in {picture}: see that they fit")
+
+
+def list_persons(files, folders, settings):
+    """All persons, those of an image one after another.
+
+    files    "train" and "test" -> paths of annotation files
+    folders  the same -> path of the folder, zip or tar of images
+    Returns  CocoPersons, list of {source, image, reason}, Skeleton, and why -> how many were left out
+    Raises   Failure where a file is none of COCO's, UserError where settings do not fit it
+    """
+    parts, lost, left_out, skeleton = [], [], {}, None
+    for split, path in ((split, path) for split, paths in files.items() for path in paths):
+        file = coco_json.read_file(path)
+        category = coco_json.choose_category(file, settings.category)
+        own = coco_json.make_skeleton(path, category, settings.pairs, settings.diameter, settings.head)
+        if own != (skeleton := skeleton or own):
+            raise UserError(f"{os.path.realpath(path)} and {os.path.realpath(files['train'][0])} differ in their "
+                            "keypoints or skeleton; leave one of them out")
+        part, faults = persons_of(file, category["id"], skeleton, folders[split], split == "test", settings)
+        parts.append(part)
+        lost += faults
+        for why, count in file.left_out.items():
+            left_out[why] = left_out.get(why, 0) + count
+    persons = CocoPersons(*(None if field.name == "sizes" else np.concatenate([getattr(part, field.name)
+                                                                              for part in parts])
+                            for field in fields(CocoPersons)))
+    images = {}
+    image = np.array([images.setdefault(key, len(images)) for key in zip(persons.path, persons.member)], int)
+    both = np.isin(image, image[persons.test]) & ~persons.test
+    lost += [{"source": persons.source[row], "image": persons.image[row], "reason": "a test image, too"}
+             for row in np.flatnonzero(both)]
+    rows = np.argsort(image, kind="stable")
+    rows = rows[~both[rows]]
+    persons, image = persons.chosen(rows), image[rows]
+    place = np.arange(len(rows))
+    persons.person = place - np.maximum.accumulate(place * persons.first)
+    persons.group = image
+    if settings.block:
+        for side in (persons.test, ~persons.test):  # apart, since a block with a test image would not be held out
+            persons.group[side] = raw_images.blocks(persons.member[side], settings.block)
+        persons.group[persons.test] += len(images)
+    return persons, lost, skeleton, left_out
+
+
+def persons_of(file, category, skeleton, folder, test, settings):
+    """The persons of a category in a CocoFile, whose images lie in `folder`: CocoPersons, and a list of the lost."""
+    where, source = os.path.realpath(file.path), file.path.stem
+    found = file.persons.pop(category, None) or coco_json.Annotated(len(skeleton.joints))
+    for others in file.persons.values():
+        file.leave_out("annotations of other categories", len(others.numbers))
+    if found.joints != len(skeleton.joints):
+        raise Failure(f"{where}: annotations[{found.numbers[0]}] has {found.joints} keypoints, expected the "
+                      f"{len(skeleton.joints)} that its category names")
+    points = np.frombuffer(found.points).reshape(-1, found.joints, 3)  # (N * J * 3,) -> (N, J, 3)
+    joints = np.where(points[..., 2:] > 0, points[..., :2] - settings.first_pixel, np.nan)
+    boxes = np.frombuffer(found.boxes).reshape(-1, 5)
+    if settings.boxes == "bbox" and (rows := np.flatnonzero(np.isnan(boxes[:, 0]))).size:
+        raise Failure(f"{where}: annotations[{found.numbers[rows[0]]}] lacks 'bbox', expected x, y, width, height; add "
+                      "it, or take boxes from the joints with --boxes joints")
+    images = [file.images.get(image) for image in found.image_ids]
+    names = list(dict.fromkeys(image[0] for image in images if image))
+    members, faults = (dict(zip(names, values)) for values in raw_images.named(folder, names))
+    flat = (boxes[:, 2:4] <= 0).any(1)
+    lost, kept = [], []
+    for row, (number, image) in enumerate(zip(found.numbers, images)):
+        fault = "its image_id is none of the images" if image is None else faults[image[0]]
+        if fault := fault or flat[row] and f"bbox of {boxes[row, 2]:g} x {boxes[row, 3]:g} pixels":
+            lost.append({"source": source, "image": f"annotations[{number}]" + (f" in {image[0]}" if image else ""),
+                         "reason": fault})
+        else:
+            kept.append(row)
+    joints, names = joints[kept], objects([images[row][0] for row in kept])
+    ends = [joints[:, skeleton.index(name)] for name in skeleton.head]
+    return CocoPersons(
+        source=np.full(len(kept), source), path=objects([str(folder)] * len(kept)),
+        member=objects([members[name] for name in names]), image=names, joints=joints, test=np.full(len(kept), test),
+        boxes=np.full((len(kept), 3), np.nan), person=np.zeros(len(kept), int), group=np.zeros(len(kept), int),
+        head_sizes=np.linalg.norm(ends[0] - ends[1], axis=1) if ends else np.full(len(kept), np.nan),
+        image_id=objects(found.image_ids)[kept], annotation_id=objects(found.ids)[kept], area=boxes[kept, 4],
+        bbox=boxes[kept, :4], told=np.array([images[row][1:] for row in kept], int).reshape(-1, 2)), lost
+
+
+def draw_test(groups, share, generator):
+    """(N,) bool, whole groups at random; groups (N,) int."""
+    test = np.zeros(len(groups), bool)
+    if len(groups):
+        test = near_duplicates.hold_out(groups, np.full(len(groups), "all"), test, share, generator)
+        if not test.any():
+            raise UserError(f"no test person among {len(groups)}, of whom up to {np.bincount(groups).max()} must stay "
+                            "together; raise --test-share, choose a smaller --block, or name test files with --test")
+    return test
+
+
+def check_sizes(persons):
+    """Raise Failure where an image has not the size that the JSON tells: it was turned or scaled since."""
+    wrong = ((persons.told > 0) & (persons.told != persons.sizes)).any(1)
+    for row in np.flatnonzero(wrong)[:1]:
+        size, told = (f"{width} x {height}" for width, height in (persons.sizes[row], persons.told[row]))
+        raise Failure(f"{persons.image[row]} has {size} pixels and {persons.source[row]}.json tells {told}, as of "
+                      f"{len(set(persons.image[wrong]))} images in all: joints would not fit; save images upright, and "
+                      "at the size at which they were annotated")
+
+
+def near_duplicate_groups(found, distance):
+    """Each person's group (N,) int, and the pairs of images that are nearly alike: (first, second, bits, mirrored)."""
+    try:
+        pairs, distances, mirrored = near_duplicates.near_pairs(found.thumbnails, distance)
+    except UserError as error:
+        raise UserError(f"{error}, or, where they are frames of films, set --block") from None
+    groups = near_duplicates.group(len(found.thumbnails), pairs)
+    return groups[found.image], list(zip(*pairs.T, distances, mirrored))
+
+
+def test_duplicates(persons, image, pairs):
+    """The test persons in images that are nearly alike one to train on.
+
+    image    (N,) int, each person's
+    pairs    see near_duplicate_groups
+    Returns  list of {test_row, ...}
+    """
+    first = np.unique(image, return_index=True)[1]  # a person of each image
+    found = []
+    for *pair, distance, mirrored in pairs:
+        train, test = sorted(pair, key=lambda number: persons.test[first[number]])
+        if persons.test[first[test]] and not persons.test[first[train]]:
+            found += [{"test_row": row, "test_image": persons.image[first[test]],
+                       "train_image": persons.image[first[train]], "train_source": persons.source[first[train]],
+                       "distance": distance, "mirrored": mirrored}
+                      for row in np.flatnonzero(image[persons.test] == test)]
+    return found
+
+
+def find_boxes(persons, settings):
+    """Each person's box (N, 3) by its outer edges in the image, and a sentence on it."""
+    if settings.boxes == "bbox":
+        sides = settings.box_extension * persons.bbox[:, 2:].max(1)
+        corners = persons.bbox[:, :2] + persons.bbox[:, 2:] / 2 - sides[:, None] / 2
+        return np.column_stack([corners, sides]), f"the annotated bbox squared x {settings.box_extension:g}"
+    least = settings.least_extent * np.median(stored_crops.extents(persons.joints)[~persons.test])
+    return (stored_crops.joint_boxes(persons.joints, persons.sizes, settings.box_extension, least),
+            f"from the annotated joints x {settings.box_extension:g}")
+
+
+if __name__ == "__main__":
+    run(main)
