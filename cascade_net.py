@@ -13,18 +13,20 @@ SMALLEST_CROP = 67  # pixels; below it the third pooling has nothing left to poo
 class CascadeNet(nn.Module):
     """AlexNet (Krizhevsky et al. 2012) without its grouped convolutions, as DeepPose, sec. 3.1, draws it.
 
-    crop_size  pixels along the square input's side (the paper's figure: 220; AlexNet fits 227)
-    width      factor on the channels of every convolution and fully connected layer
-    dropout    share dropped after each fully connected layer, in training only
-    outputs    displacements given out: 1, or one for each joint where all joints share the network
-    loss       mse | smooth_l1
-    image_channels  of the crops
+    crop_size       pixels along the square input's side (the paper's figure: 220; AlexNet fits 227)
+    width           factor on the channels of every convolution and fully connected layer
+    dropout         share dropped after each fully connected layer, in training only
+    outputs         displacements given out: 1, or one for each joint where all joints share the network
+    loss            mse | smooth_l1
+    image_channels  C of the crops, 3 or 1
     """
 
     def __init__(self, crop_size=227, width=1.0, dropout=0.6, outputs=1, loss="mse", image_channels=3):
         super().__init__()
         if crop_size < SMALLEST_CROP:
             raise ValueError(f"crop_size {crop_size} is below AlexNet's smallest, {SMALLEST_CROP}")
+        if image_channels not in (1, 3):
+            raise ValueError(f"a network sees images of 1 or 3 channels, not of {image_channels}")
         self.arguments = {"crop_size": crop_size, "width": width, "dropout": dropout, "outputs": outputs, "loss": loss,
                           "image_channels": image_channels}
         self.loss_name = coordinate_loss(loss)

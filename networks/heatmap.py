@@ -56,55 +56,55 @@ class HeatmapNet(Stage1Network):
         The mean over a map's pixels, the paper's, is 4096 / (4 pi) = 326 times smaller: too small for Adagrad with its
         sums of squares begun at 0.1, for SGD at usual rates, and for clipping ever to act.
 
-        output         (B, J, h, w)
+        output         (B, J, s, s)
         joints_window  (B, J, 2); NaN adds nothing, nor does a joint whose Gaussian does not reach the map. What a
                        Gaussian shows of a joint beyond the window counts
         Returns        scalar, 0 if no joint counts; a mean over those that do, where the paper counts all in its mean
         """
-        sides = output.new_tensor(output.shape[:1:-1])  # w, h
-        places, reach = (joints_window + 0.5) * sides - 0.5, REACH * self.heatmap_sigma  # heatmap pixels
-        counts = ((places >= -reach) & (places <= sides - 1 + reach)).all(-1)  # (B, J), False where NaN
+        side, reach = output.shape[3], REACH * self.heatmap_sigma
+        places = (joints_window + 0.5) * side - 0.5  # heatmap pixels
+        counts = ((places >= -reach) & (places <= side - 1 + reach)).all(-1)  # (B, J), False where NaN
         places = places.where(counts[..., None], torch.zeros_like(places))
-        x, y = (torch.exp(-((torch.arange(side, device=output.device) - places[..., [axis]]) / self.heatmap_sigma) ** 2
-                          / 2) for axis, side in ((0, output.shape[3]), (1, output.shape[2])))
+        away = (torch.arange(side, device=output.device) - places[..., None]) / self.heatmap_sigma
+        x, y = torch.exp(-away.square() / 2).unbind(2)  # (B, J, s) both
         squares = (output - y[..., :, None] * x[..., None, :]).square().sum((2, 3))  # (B, J)
         blank = torch.pi * self.heatmap_sigma ** 2  # a Gaussian's own squares, summed
         count = mean_over_processes(counts.sum()).clamp(min=1e-9)
         return squares.where(counts, torch.zeros_like(squares)).sum() / blank / count
 
     def joints(self, output):
-        """heatmaps (B, J, h, w) -> joints in the window's frame (B, J, 2) and their confidence (B, J): the highest
+        """heatmaps (B, J, s, s) -> joints in the window's frame (B, J, 2) and their confidence (B, J): the highest
         pixel's value, clipped to 0 ... 1."""
         places, values = peaks(output)
-        return (places + 0.5) / output.new_tensor(output.shape[:1:-1]) - 0.5, values.clamp(0, 1)
+        return (places + 0.5) / output.shape[3] - 0.5, values.clamp(0, 1)
 
     def mirrored(self, output, partner):
-        """What the mirrored image's heatmaps say of the image itself: mirrored themselves, for pixel i of a map is
-        centred on (i + 0.5) / w - 0.5, as far on one side as w - 1 - i on the other; the paper's one-pixel shift makes
-        up for a grid that is not. partner (J,): each joint's on the other side."""
+        """What the mirrored image's heatmaps say of the image itself. partner (J,): each joint's on the other side.
+
+        The paper also shifts them by a pixel, for its grid is not symmetric; here pixel i of s lies as far from the
+        window's middle as pixel s - 1 - i.
+        """
         return output.flip(3)[:, partner]
 
 
 def peaks(maps):
     """Where maps of a Gaussian have their top, and their value at the pixel nearest to it.
 
-    A Gaussian's logarithm is a parabola, whatever its height and width, and nine values of it tell its top exactly,
-    also at a map's edge, where a centre of mass would be drawn inwards and a quarter pixel towards the second highest
-    (the paper's) is off by up to a quarter pixel anywhere. This is the step of DARK (Zhang et al., CVPR 2020), without
-    its smoothing.
+    A Gaussian's logarithm is a parabola along either axis, whatever its height and width, and three values of it tell
+    where its top is, exactly. At a map's edge too, where a centre of mass is drawn inwards; the paper's quarter pixel
+    towards the higher neighbour is off by up to a quarter anywhere. This is the step of DARK (Zhang et al., CVPR 2020)
+    without its smoothing and without the two axes' mixed derivative, which made no difference on trained maps.
 
-    maps     (B, J, h, w) float32, h and w at least 3
+    maps     (B, J, s, s) float32, s at least 3
     Returns  places (B, J, 2), x and y in map pixels, within half a pixel of the highest one's centre; values (B, J)
     """
-    height, width = maps.shape[2:]
+    side = maps.shape[3]
     values, peak = maps.flatten(2).max(2)
-    highest = torch.stack([peak % width, peak // width], 2)  # (B, J, 2), x and y
-    limits = torch.tensor([width - 2, height - 2], device=maps.device)
-    middle = highest.clamp(min=1).minimum(limits)  # of 3 x 3 pixels within the map
+    highest = torch.stack([peak % side, peak // side], 2)  # (B, J, 2), x and y
+    middle = highest.clamp(1, side - 2)  # which has neighbours on all sides
     step = torch.arange(-1, 2, device=maps.device)
-    around = (step[:, None] * width + step).flatten() + (middle[..., [1]] * width + middle[..., [0]])  # (B, J, 9)
-    patch = maps.flatten(2).gather(2, around).clamp(min=FAINTEST).log().unflatten(2, (3, 3))  # rows y, columns x
-    along = torch.stack([patch[:, :, 1], patch[:, :, :, 1]], 2)  # (B, J, 2, 3): through the middle along x, along y
+    cross = torch.stack([step, step * side]).flatten() + (middle[..., 1] * side + middle[..., 0])[..., None]
+    along = maps.flatten(2).gather(2, cross).clamp(min=FAINTEST).log().unflatten(2, (2, 3))  # along x, along y
     slope = (along[..., 2] - along[..., 0]) / 2
     bend = (2 * along[..., 1] - along[..., 2] - along[..., 0]).clamp(min=FAINTEST)
     return highest + (middle - highest + slope / bend).clamp(-0.5, 0.5), values

@@ -22,12 +22,14 @@ from deeppose.errors import Failure, UserError
 from deeppose.losses import masked_loss
 from deeppose.precision import in_float32
 from deeppose.reports import PROJECT
+from deeppose.restoring import LATER
 from deeppose.settings import _constants
 from deeppose.skeletons import LSP
 from deeppose.training import make_optimiser, train_one_epoch
 from networks import efficientnet_lite
 from networks.backbones import load_initial_weights, resnets
 from networks.efficientnet_lite import EfficientNetLite0
+from networks.heatmap import HeatmapNet
 from networks.integral import IntegralNet
 from networks.residual_likelihood import ResidualLikelihood
 from networks.stage1 import NETWORKS, new_network
@@ -68,16 +70,19 @@ def test_dropout_is_off_in_evaluation_and_on_in_training(model, side):
 
 def small_networks():
     return {"regression": (ResNetRegressor("resnet18"), 64), "integral": (IntegralNet("resnet18"), 64),
-            "cascade": (CascadeNet(67, 0.1), 67)}
+            "heatmap": (HeatmapNet("resnet18", channels=16), 64), "cascade": (CascadeNet(67, 0.1), 67)}
 
 
-@pytest.mark.parametrize("name", ["regression", "integral", "cascade"])
+@pytest.mark.parametrize("name", ["regression", "integral", "heatmap", "cascade"])
 def test_the_last_layer_computes_in_float32_in_a_network_that_does_not(name):
     torch.manual_seed(0)
     network, side = small_networks()[name]
     last = [module for module in network.modules() if isinstance(module, (torch.nn.Linear, torch.nn.Conv2d))][-1]
     torch.nn.init.normal_(last.weight, std=1e-5)  # so that what the layers before it round hardly counts
     torch.nn.init.uniform_(last.bias, 0.2, 0.5)
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.ConvTranspose2d):
+            torch.nn.init.normal_(layer.weight, std=0.05)  # else maps are so blank that nothing there can be rounded
     images = torch.randn(4, 3, side, side)
     plain = network.eval()(images)
     with torch.autocast("cpu", torch.bfloat16):
@@ -108,7 +113,8 @@ compiler = pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++", "cl")
 
 @pytest.mark.parametrize("network, backend", [  # aot_eager traces and differentiates, and leaves out only the compiler
     (ResNetRegressor("resnet18", 2, dropout=0.0), "aot_eager"), (IntegralNet("resnet18", 2), "aot_eager"),
-    pytest.param(Tiny(), "inductor", marks=compiler)], ids=["regression", "integral", "tiny, inductor"])
+    (HeatmapNet("resnet18", 2, channels=16), "aot_eager"),
+    pytest.param(Tiny(), "inductor", marks=compiler)], ids=["regression", "integral", "heatmap", "tiny, inductor"])
 def test_a_compiled_network_learns_what_the_plain_one_does(network, backend):
     torch.manual_seed(0)
     batches = [(torch.randn(4, 3, 64, 64), torch.rand(4, 2, 2) - 0.5) for _ in range(2)]
@@ -183,9 +189,64 @@ def test_alexnet_takes_torchvisions_weights_up_to_its_two_wide_layers(tmp_path, 
     same = torch.allclose(given[:, :, 0, 0], theirs, atol=1e-4)
     # batch normalisation that has seen nothing divides by sqrt(1 + 1e-5)
     assert same if backbone == "alexnet" else torch.allclose(given[:, :, 0, 0], theirs, rtol=1e-3, atol=1e-4)
+    if backbone == "alexnet":
+        grey = ResNetRegressor(backbone, joints=3, image_channels=1)
+        load_initial_weights(grey, str(tmp_path / "alexnet.pth"))
+        seen, shown = of_two_views(model, grey)
+        assert seen.std() > 0 and torch.allclose(seen, shown, rtol=1e-3, atol=1e-5)
     with pytest.raises(UserError, match=f"does not fit {backbone}"):
         torch.save(torchvision.models.resnet18(weights=None).state_dict(), tmp_path / "resnet18.pth")
         load_initial_weights(model, str(tmp_path / "resnet18.pth"))
+
+
+def of_two_views(rgb, grey, side=64):
+    """Features of images that stand thrice in a network of three channels, and once in one of one channel."""
+    images = torch.randn(2, 1, side, side)
+    with torch.inference_mode():
+        return rgb.eval().features(images.expand(-1, 3, -1, -1))[-1], grey.eval().features(images)[-1]
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "efficientnet_lite0"])
+def test_one_channel_is_seen_as_if_it_stood_in_three(tmp_path, backbone):
+    def pair(loaded):
+        networks = []
+        for channels in (3, 1):
+            torch.manual_seed(0)
+            networks.append(ResNetRegressor(backbone, 3, image_channels=channels))
+            if loaded:
+                assert load_initial_weights(networks[-1], str(tmp_path / "weights.pth")) is None
+        return networks
+
+    torch.manual_seed(1)
+    if backbone != "resnet18":
+        other = EfficientNetLite0(head=True)
+        torch.nn.init.normal_(other.stem[1].running_mean)  # so that what the mean colour makes of it is seen
+    else:
+        other = torchvision.models.resnet18(weights=None)
+    torch.save(other.state_dict(), tmp_path / "weights.pth")
+    random, loaded = of_two_views(*pair(False)), of_two_views(*pair(True))
+    for rgb, grey in (random, loaded):
+        assert rgb.std() > 0 and torch.allclose(rgb, grey, rtol=1e-3, atol=1e-4 * rgb.std())
+    assert not torch.allclose(random[0], loaded[0], rtol=0.1)
+    network = pair(False)[1]
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    torch.save({"conv1.weight": torch.zeros(64, 3, 7, 7)}, tmp_path / "weights.pth")
+    with pytest.raises(UserError, match="does not (fit|hold)"):
+        load_initial_weights(network, str(tmp_path / "weights.pth"))
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_three_channels_draw_the_weights_that_they_always_drew():
+    torch.manual_seed(0)
+    plain = torchvision.models.resnet18(weights=None)
+    torch.manual_seed(0)
+    assert torch.equal(ResNetRegressor("resnet18").backbone.conv1.weight, plain.conv1.weight)
+
+
+def test_a_cascade_network_of_one_channel():
+    network = CascadeNet(67, 0.1, outputs=3, image_channels=1)
+    assert network(torch.randn(2, 1, 67, 67)).shape == (2, 3, 2)
+    assert CascadeNet.from_checkpoint(saved(network)).features[0].in_channels == 1
 
 
 def test_alexnets_dropout_parts_and_limits():
@@ -287,7 +348,8 @@ def test_what_is_no_file_of_weights_is_told_in_a_line_and_run_by_nobody(tmp_path
 
 
 CHECKPOINTS = {"regression": ResNetRegressor("resnet18", joints=2), "rle": ResNetRegressor("resnet18", 2, loss="rle"),
-               "integral": IntegralNet("resnet18", joints=2), "cascade": CascadeNet(67, 0.05)}
+               "integral": IntegralNet("resnet18", joints=2), "heatmap": HeatmapNet("resnet18", joints=2, channels=16),
+               "cascade": CascadeNet(67, 0.05)}
 
 
 def saved(network):
@@ -314,7 +376,8 @@ def spoilt_checkpoints():
         for argument in network.arguments:
             fewer = saved(network)
             del fewer["network"][argument]
-            yield name, f"argument '{argument}' is missing", fewer
+            if argument not in LATER:
+                yield name, f"argument '{argument}' is missing", fewer
             for value in (None, [1], "nonsense", True, torch.zeros(1)):
                 if value != "nonsense" or argument not in ("backbone", "loss"):
                     yield name, f"{argument} is a ", spoilt("network", {argument: value})
@@ -323,12 +386,15 @@ def spoilt_checkpoints():
         yield name, "argument 'colour' is unknown", spoilt("network", {"colour": 3})
         yield name, "argument 5 is unknown", spoilt("network", {5: 3})
         yield name, "no loss named 'nonsense'", spoilt("network", {"loss": "nonsense"})
+        for channels in (-1, 0, 2, 10 ** 9):
+            yield name, "images of 1 or 3 channels, not of ", spoilt("network", {"image_channels": channels})
         if name == "cascade":
             yield name, "below AlexNet's smallest", spoilt("network", {"crop_size": -1})
             wrong = {"width": 1e6, "outputs": 10 ** 9, "crop_size": 10 ** 6, "dropout": 2.0}
         else:
             yield name, "no backbone named 'resnet9'", spoilt("network", {"backbone": "resnet9"})
-            wrong = {"joints": 10 ** 9, "backbone": "resnet34"} | ({"dropout": -1.0} if floats == ["dropout"] else {})
+            wrong = {"joints": 10 ** 9, "backbone": "resnet34", "image_channels": 1}
+            wrong |= {"dropout": -1.0} if floats == ["dropout"] else {}
         for argument, value in (wrong | {"joints" if name != "cascade" else "outputs": -1}).items():
             yield name, "network", spoilt("network", {argument: value})
         yield name, "its arguments are a list", saved(network) | {"network": [1]}
@@ -346,6 +412,13 @@ def spoilt_checkpoints():
             yield name, f"weights' '{key}' is a ", spoilt("weights", {key: value})
         for value in (math.nan, math.inf):
             yield name, "not finite", spoilt("weights", {key: torch.full_like(first, value)})
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_a_checkpoint_of_before_other_images_is_of_three_channels(name):
+    content = saved(CHECKPOINTS[name])
+    del content["network"]["image_channels"]
+    assert type(CHECKPOINTS[name]).from_checkpoint(content).arguments == CHECKPOINTS[name].arguments
 
 
 def test_a_checkpoint_that_holds_no_such_network_is_told_in_a_line():
@@ -541,11 +614,14 @@ def test_the_list_of_networks_is_what_the_setting_offers():
     settings, note = vars(train_stage1), _constants(train_stage1.__file__)["NETWORK"][1]
     assert note.split(":")[0].split(" | ") == list(NETWORKS) and settings["NETWORK"] in NETWORKS
     for name in NETWORKS:
-        network = new_network(name, 5, 64, {"backbone": "resnet18", "loss": "mse", "epochs": 3})
+        options = {"backbone": "resnet18", "loss": "mse", "epochs": 3, "heatmap_sigma": None, "image_channels": 1}
+        network = new_network(name, 5, 64, options)  # None: the network's own
         assert network.arguments["joints"] == 5 and network.arguments["backbone"] == "resnet18"
-        output = network(torch.randn(2, 3, 64, 64))
+        assert type(network).from_checkpoint(saved(network)).arguments == network.arguments
+        output = network(torch.randn(2, 1, 64, 64))
         joints, confidence = network.joints(output)
-        assert joints.shape == (2, 5, 2) and (confidence is None or confidence.shape == (2, 5))
+        assert joints.shape == (2, 5, 2) and (confidence is None) == (name == "regression")
+        assert confidence is None or (confidence.shape == (2, 5) and 0 <= confidence.min() <= confidence.max() <= 1)
     with pytest.raises(UserError, match="--input-size 40: --network integral needs a multiple of 32"):
         new_network("integral", 5, 40, {})
     with pytest.raises(UserError, match="--loss rle is for --network regression"):
@@ -558,7 +634,9 @@ def test_the_readmes_own_network_is_one(monkeypatch):
     scope = {}
     exec(textwrap.dedent(block), scope)  # noqa: S102
     monkeypatch.setitem(NETWORKS, "max", scope["MaxPooled"])
-    network = new_network("max", 4, 64, {"backbone": "resnet18", "loss": "smooth_l1"})
+    with pytest.raises(UserError, match="--network max takes images of 3 channels, and these have 1; .*image_channels"):
+        new_network("max", 4, 64, {"image_channels": 1})
+    network = new_network("max", 4, 64, {"backbone": "resnet18", "loss": "smooth_l1", "image_channels": 3})
     target = torch.rand(2, 4, 2) - 0.5
     target[0, 1] = torch.nan
     output = network(torch.randn(2, 3, 64, 64))
