@@ -1,30 +1,54 @@
-"""Draw articulated human figures into LSP's raw layout, for the six steps to run on without any download.
+"""Draw figures into a data set's raw layout, for the six steps to run on without any download.
 
-Writes  demo/raw/lsp_dataset/images/im0001.jpg ...  a person each, cropped as LSP's authors crop
-        demo/raw/lsp_dataset/joints.mat             joints in image pixels; row 3: 1 = occluded or outside the image
-Next    python lsp_data.py --raw-dir demo/raw --train-on lsp
+Writes, each with its joints in the data set's own form
+  lsp    demo/raw/lsp_dataset/    a person an image, cropped as LSP's authors crop
+  mpii   demo/raw/mpii/           one to three persons an image; annotations as incomplete as the real ones
+  lip    demo/raw/lip/            crops of a person each, some of them from the same photograph
+  k2hpd  demo/raw/k2hpd/          films of a person before a depth camera, one channel
+  coco   demo/raw/coco/           four-legged animals with a skeleton of their own
+Next    python lsp_data.py --raw-dir demo/raw --train-on lsp, or that data set's script
 """
-from deeppose.errors import run  # first, so that Ctrl-C while the others load ends in a line
+from deeppose.errors import UserError, run  # first, so that Ctrl-C while the others load ends in a line
 
 from pathlib import Path
 
 from deeppose.claims import claimed
 from deeppose.settings import next_command, parse_settings
-from figures import lsp
+from figures import coco, k2hpd, lip, lsp, mpii
 
-RAW_DIR = "demo/raw"  # folder of the raw data; the figures go to its lsp_dataset/, in place of older figures
-FIGURES = 1350        # 1 ... 1000000: figures to draw
+RAW_DIR = "demo/raw"  # folder of the raw data; the figures go to a folder in it, in place of older figures
+DATASET = "lsp"       # lsp | mpii | lip | k2hpd | coco: the layout, and what is drawn
+FIGURES = 1350        # 1 ... 1000000: images to draw
+TEST_FIGURES = 200    # 0 ... 1000000: of them, test images: the last; lsp and mpii's .mat leave the choice to step 1
 SEED = 0              # 0 ... 4294967295: another seed, other figures; figure k does not depend on how many there are
 WORKERS = 0           # 0 ... 61: processes that draw; 0 = one for each core
+MPII_FORM = "mat"     # mat | list | pair: mpii_human_pose_v1_u12_1.mat, mpii_annotations.json, or annot/*.json
+K2HPD_BITS = "16"     # 16 | 8: of depth images, millimetres or 255ths of 4.5 m
 
 
 def main(argv=None):
     settings = parse_settings(globals(), argv)
-    folder = Path(settings.raw_dir) / "lsp_dataset"
+    folder, following = Path(settings.raw_dir) / settings.dataset, f"{settings.dataset}_data.py"
+    if settings.dataset == "lsp":
+        folder, following = folder.with_name("lsp_dataset"), "lsp_data.py --train-on lsp"
+    elif settings.test_figures >= settings.figures:
+        raise UserError(f"--test-figures {settings.test_figures} of --figures {settings.figures} leave none to train "
+                        "on")
+    given = (folder, settings.figures, settings.seed, settings.workers)
     with claimed(settings.raw_dir, "figures"):
-        lsp.write(folder, settings.figures, settings.seed, settings.workers)
+        match settings.dataset:
+            case "lsp":
+                lsp.write(*given)
+            case "mpii":
+                mpii.write(*given, settings.mpii_form, settings.test_figures)
+            case "lip":
+                lip.write(*given, settings.test_figures)
+            case "k2hpd":
+                k2hpd.write(*given, settings.test_figures, int(settings.k2hpd_bits))
+            case "coco":
+                coco.write(*given, settings.test_figures)
     print(f"written: {folder}, {settings.figures} figures")
-    print(next_command({"RAW_DIR": "data/raw"}, settings, "lsp_data.py --train-on lsp", ("raw_dir",)))  # its own
+    print(next_command({"RAW_DIR": "data/raw"}, settings, following, ("raw_dir",)))  # its own
 
 
 if __name__ == "__main__":

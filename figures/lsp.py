@@ -1,14 +1,11 @@
 """Figures in LSP's layout."""
 import functools
-import io
 
 import numpy as np
-import scipy.io
 
 from .folders import drawn, replaced
+from .matlab import HEADER, mat
 from .scene import draw_figure
-
-HEADER = b"MATLAB 5.0 MAT-file, figures drawn by demo_data.py"
 
 
 def write(folder, count, seed, workers=0):
@@ -24,13 +21,6 @@ def write(folder, count, seed, workers=0):
         joints = drawn(functools.partial(_write_image, part / "images", seed), count, workers)
         # (count, 14, 3) -> (3, 14, count)
         (part / "joints.mat").write_bytes(mat({"joints": np.stack(joints).T}))
-
-
-def mat(content):
-    """A MATLAB file's bytes. The header's free text is ours: SciPy's has the time of day, so each file is another."""
-    file = io.BytesIO()
-    scipy.io.savemat(file, content)
-    return HEADER.ljust(116) + file.getvalue()[116:]
 
 
 def _write_image(folder, seed, number):
