@@ -66,7 +66,7 @@ MPII = Skeleton(
 
 # head size in diagonals of the head box, as in MPII's own evaluation
 HEAD_FACTOR = 0.6
-OFFICIAL_FIELDS = {"annolist": ("image", "annorect", "vidx"), "img_train": None, "single_person": None}
+OFFICIAL_FIELDS = {"annolist": ("image", "annorect", "vididx", "vidx"), "img_train": None, "single_person": None}
 APART = "persons who do not stand apart from others"
 LISTS = ("mpii_annotations.json", "annot/train.json", "annot/valid.json")
 JSON_KEYS = ("img_paths", "image", "joint_self", "joints", "joints_vis", "objpos", "center", "scale_provided", "scale",
@@ -273,7 +273,7 @@ def read_official(path, single=False):
                 raise Unreadable("its annolist is no struct array")
             else:
                 images.append(PurePosixPath(_text(_structs(value["image"]))).name if "image" in value else "")
-                if film := _whole(value.get("vidx")):
+                if film := _whole(value.get("vididx")) or _whole(value.get("vidx")):  # as its text calls it
                     films[images[-1]] = film
                 for number, entry in enumerate(_structs(value.get("annorect"))):
                     try:
@@ -394,12 +394,13 @@ def read_heads(path, persons):
     try:
         with archives.opened(path.parent) as read:
             tables = archives.matlab_tables(read(path.name), variable_names=["headboxes_src", "pos_gt_src"])
-        boxes, positions = (np.asarray(tables[name], float) for name in ("headboxes_src", "pos_gt_src"))
+        boxes = np.asarray(tables["headboxes_src"], float)
+        positions = np.asarray(tables.get("pos_gt_src", joints.transpose(1, 2, 0)), float)
         fits = boxes.shape == (2, 2, len(joints)) and positions.shape == (len(MPII.joints), 2, len(joints))
         if not fits or (np.abs(positions.transpose(2, 0, 1) - joints) > 1).any():
             raise ValueError("they are of others than valid.json's persons")
     except (Unreadable, KeyError, ValueError, TypeError) as error:
-        raise _broken(path, f"headboxes_src and pos_gt_src expected: {archives.in_words(error)}") from None
+        raise _broken(path, f"its headboxes_src: {archives.in_words(error)}") from None
     return HEAD_FACTOR * np.linalg.norm(boxes[1] - boxes[0], axis=0)
 
 

@@ -41,7 +41,7 @@ def rectangle(joints, scale=1.0, **kinds):
 
 def save_mat(path, images, train=None, **more):
     """images: list of (name, annorect, film); annorect is a struct array or whatever stands in its place."""
-    annolist = structs([{"image": structs([{"name": name}]), "annorect": rectangles, "vidx": film}
+    annolist = structs([{"image": structs([{"name": name}]), "annorect": rectangles, "vididx": film}
                         for name, rectangles, film in images])
     train = np.ones((1, len(images))) if train is None else train
     path.parent.mkdir(parents=True, exist_ok=True)
