@@ -1,0 +1,100 @@
+"""COCO's score of keypoints: object keypoint similarity, OKS, and the average precision over its thresholds.
+
+What it needs to know of the test persons stands in dataset.json under "coco", a row of each list for each of them:
+    image_id  whatever names the image: persons of one image are matched together
+    area      square image pixels, of the person
+    bbox      x, y, width, height, image pixels
+    sigmas    of each joint, in roots of the area: how far apart annotators are
+The boxes that a network sees come from the annotated ones here, so that the figures are not those of a detector.
+"""
+import contextlib
+import io
+
+import numpy as np
+
+from .errors import Failure
+from .metrics import distances
+
+NOT_INSTALLED = "pycocotools is not installed; pip install pycocotools"
+# names of pycocotools' ten numbers
+STATISTICS = ("AP", "AP@0.5", "AP@0.75", "AP medium", "AP large", "AR", "AR@0.5", "AR@0.75", "AR medium", "AR large")
+_FAR = -1e7  # image pixels: where a missing prediction is said to be
+
+
+def similarities(predicted, truth, areas, sigmas):
+    """Object keypoint similarity: the mean over a person's annotated joints of exp(-d^2 / (2 area (2 sigma)^2)).
+
+    predicted, truth  (N, J, 2) image pixels; NaN truth = not annotated, NaN prediction = similarity 0
+    areas             (N,) square pixels
+    sigmas            (J,) in roots of the area
+    Returns           (N,) 0 ... 1; NaN where no joint is annotated
+    Source            https://cocodataset.org/#keypoints-eval
+    """
+    apart = distances(predicted, truth)
+    known = ~np.isnan(truth).any(-1)
+    variances = (np.asarray(areas, float)[:, None] + np.spacing(1)) * (2 * np.asarray(sigmas, float)) ** 2
+    each = np.where(known, np.exp(-np.nan_to_num(apart, nan=np.inf) ** 2 / variances / 2), 0)
+    counts = known.sum(1)
+    return np.divide(each.sum(1), counts, out=np.full(len(counts), np.nan), where=counts > 0)
+
+
+def scores(predicted, truth, facts, confidence=None):
+    """What a test run tells, in percent: "mean", of `similarities`, and where pycocotools is there STATISTICS.
+
+    predicted, truth  (N, J, 2) image pixels, as `similarities` takes them
+    facts             dataset.json's "coco"
+    confidence        (N,) by which persons are ranked, as precision has it; None = all alike
+    Raises            Failure where the facts are not of these persons
+    """
+    count, joints = truth.shape[:2]
+    try:
+        areas, boxes, sigmas = (np.array(facts[name], float) for name in ("area", "bbox", "sigmas"))
+        images = [str(image) for image in facts["image_id"]]
+        fits = (areas.shape, boxes.shape, sigmas.shape, len(images)) == ((count,), (count, 4), (joints,), count)
+    except (KeyError, TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise Failure(f"dataset.json's \"coco\" does not tell image_id, area and bbox of {count} test persons and "
+                      f"sigmas of {joints} joints; prepare the data again")
+    similar = similarities(predicted, truth, areas, sigmas)
+    found = {"mean": 100 * float(np.nanmean(similar)) if np.isfinite(similar).any() else float("nan")}
+    return found | (average_precision(predicted, truth, areas, boxes, sigmas, images, confidence) or {})
+
+
+def average_precision(predicted, truth, areas, boxes, sigmas, images, confidence=None):
+    """pycocotools' evaluation of one prediction for each person. Returns STATISTICS -> percent, NaN where they are of
+    nobody; None where pycocotools is not installed."""
+    try:
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+    except ImportError:
+        return None
+    if not len(truth):
+        return dict.fromkeys(STATISTICS, float("nan"))
+    numbers = {image: number for number, image in enumerate(dict.fromkeys(images), 1)}
+    known = ~np.isnan(truth).any(-1)
+    ranks = np.ones(len(truth)) if confidence is None else np.nan_to_num(confidence)
+    annotated, detected = [], []
+    for row, image in enumerate(images):
+        of = {"image_id": numbers[image], "category_id": 1}
+        annotated.append({**of, "id": row + 1, "keypoints": _keypoints(truth[row], 2 * known[row], 0),  # id 0 is taken
+                          "num_keypoints": int(known[row].sum()), "area": float(areas[row]),        # for no match
+                          "bbox": boxes[row].tolist(), "iscrowd": 0})
+        detected.append({**of, "score": float(ranks[row]), "keypoints": _keypoints(predicted[row], 1, _FAR)})
+    with contextlib.redirect_stdout(io.StringIO()):
+        persons = COCO()
+        persons.dataset = {"images": [{"id": number} for number in numbers.values()], "annotations": annotated,
+                           "categories": [{"id": 1}]}
+        persons.createIndex()
+        evaluation = COCOeval(persons, persons.loadRes(detected), "keypoints")
+        evaluation.params.kpt_oks_sigmas = sigmas
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return {name: 100 * float(value) if value >= 0 else float("nan")
+            for name, value in zip(STATISTICS, evaluation.stats, strict=True)}
+
+
+def _keypoints(pose, seen, missing):
+    """(J, 2) -> x, y, v, x, ... as COCO lists them."""
+    return np.column_stack([np.nan_to_num(pose, nan=missing), np.broadcast_to(seen, len(pose))]).ravel().tolist()
