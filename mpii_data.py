@@ -71,7 +71,7 @@ APART = "persons who do not stand apart from others"
 LISTS = ("mpii_annotations.json", "annot/train.json", "annot/valid.json")
 JSON_KEYS = ("img_paths", "image", "joint_self", "joints", "joints_vis", "objpos", "center", "scale_provided", "scale",
              "isValidation", "headbox", "headboxes", "head_size")
-# bytes
+# of a JSON file, bytes
 LARGEST_JSON = 1 << 30
 
 
@@ -273,7 +273,7 @@ def read_official(path, single=False):
                 raise Unreadable("its annolist is no struct array")
             else:
                 images.append(PurePosixPath(_text(_structs(value["image"]))).name if "image" in value else "")
-                if film := _whole(value.get("vididx")) or _whole(value.get("vidx")):  # as its text calls it
+                if film := _whole(value.get("vididx")) or _whole(value.get("vidx")):  # the latter in its README
                     films[images[-1]] = film
                 for number, entry in enumerate(_structs(value.get("annorect"))):
                     try:
@@ -284,9 +284,10 @@ def read_official(path, single=False):
                         faults.append((index, f"annolist({index + 1}).annorect({number + 1}): {fault}"))
         if not images:
             raise Unreadable("its annolist is empty")
-        for name in tables:
-            if len(tables[name] or []) != len(images):
-                raise Unreadable(f"it has {len(images)} images and {len(tables[name] or [])} of {name}")
+        tables = {name: table for name, table in tables.items() if table}
+        for name, table in tables.items():
+            if len(table) != len(images):
+                raise Unreadable(f"it has {len(images)} images and {len(table)} of {name}")
     except Unreadable as error:
         raise _broken(path, error) from None
     train = [_whole(number) == 1 for number in tables.get("img_train", [1] * len(images))]
