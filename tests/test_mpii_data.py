@@ -3,6 +3,7 @@ import io
 import json
 import tarfile
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from deeppose.errors import Failure, UserError
 from mpii_data import MPII
 
 EMPTY = np.zeros((0, 0))
+TRUTH = Path(__file__).resolve().parents[2] / "shared" / "golden" / "mpii_val_truth.npz"
 HEAD = {"x1": 11, "y1": 21, "x2": 14, "y2": 25}  # a diagonal of 5
 
 
@@ -263,6 +265,24 @@ def test_head_boxes_come_from_the_file_beside_a_json(tmp_path, beside, capsys):
         scipy.io.savemat(raw / "annot" / "gt_valid.mat", {"headboxes_src": boxes, "pos_gt_src": boxes})
         with pytest.raises(Failure, match="gt_valid.mat can't be used .*of others than valid.json's persons"):
             prepare(tmp_path)
+
+
+@pytest.mark.skipif(not TRUTH.is_file(), reason="MPII's validation persons are not there")
+def test_boxes_of_real_persons_are_the_published_ones(tmp_path):
+    truth = np.load(TRUTH)
+    known, scales = ~np.isnan(truth["joints"]).any(2), truth["scale"] / 1.25  # as published they are enlarged
+    places = truth["center"] - np.column_stack([0 * scales, 15 * scales])     # and moved down
+    (tmp_path / "valid.json").write_text(json.dumps([
+        {"image": str(image), "center": place.tolist(), "scale": float(scale), "joints": joints.tolist(),
+         "joints_vis": seen.astype(int).tolist()} for image, place, scale, joints, seen in
+        zip(truth["image"], places, scales, np.nan_to_num(truth["joints"]), known)]))
+    annotated = mpii_data.read_pair([tmp_path / "valid.json"])
+    images = {str(image): str(image) for image in truth["image"]}
+    persons = mpii_data.locate(annotated, "", images, mpii_data.parse_settings(vars(mpii_data), []))
+    assert persons.image.tolist() == truth["image"].tolist() and persons.test.all()  # in the usual order
+    np.testing.assert_array_equal(persons.joints, truth["joints"] - 1.0)
+    np.testing.assert_allclose(persons.boxes[:, 2], 200 * truth["scale"], rtol=1e-5)
+    np.testing.assert_allclose(persons.boxes[:, :2] + persons.boxes[:, 2:] / 2 - 0.5, truth["center"] - 1, atol=1e-3)
 
 
 def test_nobody_of_a_test_image_is_trained_on(tmp_path):
