@@ -1,5 +1,6 @@
 """What stage 1's networks stand on: torchvision's ResNets and AlexNet, EfficientNet-Lite0, and initial weights."""
 import copy
+import math
 import os
 import pickle
 from http.client import HTTPException
@@ -135,8 +136,11 @@ def of_even_contrast(images, floor=0.05):
     floor    smallest deviation: an image of one colour stays 0, and its noise small
     Returns  (B, C, H, W); a common gain and offset of the image make no difference, but to one below the floor
     """
-    deviations, means = torch.std_mean(images, (1, 2, 3), correction=0, keepdim=True)  # (B, 1, 1, 1) both
-    return (images - means) / deviations.clamp(min=floor)
+    pixels = images.flatten(1)  # (B, C * H * W)
+    pixels = pixels - pixels.mean(1, keepdim=True)
+    # a norm takes half of the time of torch's deviation
+    deviations = torch.linalg.vector_norm(pixels, dim=1, keepdim=True) / math.sqrt(pixels.shape[1])
+    return (pixels / deviations.clamp(min=floor)).view_as(images)
 
 
 def resnets():
