@@ -8,7 +8,7 @@ from .shapes import surface, turn
 SIZE = (256, 212)          # half of Kinect v2's sides
 FOCAL_PX = 183.0           # likewise
 FARTHEST_MM = 4500.0       # nothing is measured beyond
-FRAMES_PER_POSE = 12
+FRAMES_PER_POSE = 8
 SHADOW_PX = 4              # the light comes from beside the camera
 
 

@@ -14,7 +14,7 @@ JOINTS = ("head", "neck", "spine", "r_shoulder", "r_elbow", "r_wrist", "l_should
 MORE = ("head_top", "pelvis", "r_hand", "l_hand")  # what follows the fifteen in some lines
 
 
-def write(folder, count, seed, workers=0, test=0, bits=16, frames=20):
+def write(folder, count, seed, workers=0, test=0, bits=16, frames=10):
     """Draw figures into a folder, in K2HPD's layout: depth_data/film0001/00000001.png ..., {train,test}_annos.txt.
 
     count    images; image k is the same whatever their number

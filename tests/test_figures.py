@@ -183,7 +183,7 @@ def test_k2hpds_films_are_on_one_side_and_its_lines_irregular(raw, tmp_path):
     flat = Image.open(next((tmp_path / "flat").rglob("*.png")))
     assert flat.mode == "L" and flat.size == (256, 212)
     with pytest.raises(UserError, match="none of which trains"):
-        k2hpd.write(tmp_path / "short", 15, 0, 1, test=5)
+        k2hpd.write(tmp_path / "short", 15, 0, 1, test=8)
 
 
 def test_coco_figures_have_a_skeleton_of_their_own(raw, tmp_path):
