@@ -5,6 +5,8 @@ annotated. Whatever counts does so at `<=` the threshold, and a missing predicti
 never divided, so that a reference of 0 is defined as well: only an exact prediction is right.
 All functions take any frame in which both axes have one scale, and return fractions.
 """
+import re
+
 import numpy as np
 
 
@@ -77,12 +79,35 @@ def part_means(hits):
     return np.divide(np.nansum(hits, 0), counts, out=np.full(counts.shape, np.nan), where=counts > 0)
 
 
-def overall_mean(hits):
-    """Mean of the parts' rates, each part weighing the same: (N, P) hits -> float; NaN where no part counts."""
-    return _mean(part_means(hits))
+def overall_mean(hits, weights=None):
+    """Mean of the parts' rates, each part weighing the same or as `weights` (P,) say, which sum to 1: (N, P) hits ->
+    float; NaN where no part counts."""
+    rates = part_means(hits)
+    return _mean(rates) if weights is None or np.isnan(rates).all() else float(np.nansum(weights * rates))
 
 
-def standard_error(hits):
+def pooled_mean(hits):
+    """Rate over all that counts, of whichever part, as MPII's published totals are: (N, P) hits -> float."""
+    return _mean(hits)
+
+
+def symmetric_means(hits, parts):
+    """Mean of the rates of the columns that each part names, of those that count: parts name -> column indices, see
+    `symmetric_joints`. Returns name -> float."""
+    rates = part_means(hits)
+    return {name: _mean(rates[list(columns)]) for name, columns in parts.items()}
+
+
+def symmetric_weights(hits, parts):
+    """What each column weighs in the mean over `symmetric_means`: (N, P) hits -> (P,), for `overall_mean`."""
+    counts, weights = (~np.isnan(hits)).any(0), np.zeros(hits.shape[1])
+    for columns in parts.values():
+        own = [column for column in columns if counts[column]]
+        weights[own] = 1 / max(1, len(own))
+    return weights / max(1, weights.sum())
+
+
+def standard_error(hits, weights=None):
     """Standard error of `overall_mean`, with the persons as the sampling unit.
 
     The parts of a person are not independent, so that counting N * P trials would give too small an error. The mean's
@@ -90,15 +115,20 @@ def standard_error(hits):
     the standard deviation of the persons' own means over the root of N.
 
     hits     (N, P)
+    weights  (P,) as `overall_mean` takes them
     Returns  float; NaN with fewer than two persons on whom something counts
     """
     counted = ~np.isnan(hits)
-    parts, persons = counted.any(0), counted.any(1).sum()
-    if persons < 2:
-        return float("nan")
+    parts = counted.any(0)
     deviations = np.where(counted, hits - part_means(hits), 0)[:, parts]
-    shares = (deviations / counted[:, parts].sum(0)).mean(1)  # (N,)
-    return float(np.sqrt(persons / (persons - 1) * (shares ** 2).sum()))
+    weights = 1 / max(1, parts.sum()) if weights is None else weights[parts]
+    return _error_of((deviations / counted[:, parts].sum(0) * weights).sum(1), counted)
+
+
+def pooled_error(hits):
+    """Standard error of `pooled_mean`, in the same way."""
+    counted = ~np.isnan(hits)
+    return _error_of(np.where(counted, hits - _mean(hits), 0).sum(1) / max(1, counted.sum()), counted)
 
 
 def paired_bootstrap(before, after, draws=2000, seed=0):
@@ -126,11 +156,55 @@ def paired_bootstrap(before, after, draws=2000, seed=0):
     return gain, (float(low), float(high))
 
 
+def symmetric_joints(skeleton):
+    """Joints and pairs of joints, by what the names of a pair share: name -> indices. Empty without mirror pairs."""
+    return _symmetric(skeleton.joints, skeleton.mirror) if skeleton.pairs else {}
+
+
+def symmetric_limbs(skeleton):
+    """Limbs and pairs of limbs that a mirror exchanges, likewise: name -> indices into skeleton.limbs."""
+    def ends(limb, exchanged):
+        return frozenset(frozenset(exchanged[name] for name in end) for end in limb)
+
+    limbs = list(skeleton.limbs.values())
+    itself = {name: name for name in skeleton.joints}
+    mirrored = {name: skeleton.joints[other] for name, other in zip(skeleton.joints, skeleton.mirror)}
+    place = {ends(limb, itself): index for index, limb in enumerate(limbs)}
+    partners = [place.get(ends(limb, mirrored), index) for index, limb in enumerate(limbs)]
+    return _symmetric(list(skeleton.limbs), partners) if skeleton.pairs else {}
+
+
+def shared_name(right, left):
+    """What two names have in common, word for word: r_ankle and l_ankle: ankle; both, where that is nothing."""
+    words = [re.findall(r"([A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+)([^A-Za-z\d]*)", name) for name in (right, left)]
+    common = "".join(word + mark for (word, mark), (other, _) in zip(*words) if word == other)
+    common = re.sub(r"^[^A-Za-z\d]+|[^A-Za-z\d]+$", "", common)
+    return common if common and len(words[0]) == len(words[1]) else f"{right}/{left}"
+
+
+def _symmetric(names, partners):
+    """name -> its index, or those of it and its partner; partners: the index of each name's, itself where none."""
+    parts = {}
+    for index, other in enumerate(partners):
+        if other == index or partners[other] != index:
+            parts[names[index]] = (index,)
+        elif index < other:
+            name = shared_name(names[index], names[other])
+            parts[f"{names[index]}/{names[other]}" if name in parts or name in names else name] = (index, other)
+    return parts
+
+
 def _limb_ends(joints, skeleton):
     """(N, J, 2) -> (N, L, 2 ends, 2), each end the mean of its joints; NaN where one of them is missing."""
     joints = np.asarray(joints, np.float64)
     ends = [[joints[:, list(map(skeleton.index, end))].mean(1) for end in limb] for limb in skeleton.limbs.values()]
     return np.moveaxis(np.array(ends), 2, 0)  # (L, 2 ends, N, 2) -> (N, L, 2 ends, 2)
+
+
+def _error_of(shares, counted):
+    """Standard error from each person's share in a mean, (N,), as the other persons' spread tells it."""
+    persons = counted.any(1).sum()
+    return float(np.sqrt(persons / (persons - 1) * (shares ** 2).sum())) if persons > 1 else float("nan")
 
 
 def _mean(values):

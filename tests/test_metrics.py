@@ -17,7 +17,14 @@ from deeppose.metrics import (
     overall_mean,
     paired_bootstrap,
     part_means,
+    pooled_error,
+    pooled_mean,
+    shared_name,
     standard_error,
+    symmetric_joints,
+    symmetric_limbs,
+    symmetric_means,
+    symmetric_weights,
 )
 from deeppose.reports import score
 from deeppose.skeletons import LSP, Skeleton
@@ -218,6 +225,7 @@ FIGURE = {  # the diameter, l_shoulder to r_hip, is 50 long, the head 20, each l
     "l_ankle": (64, 180), "r_wrist": (14, 100), "r_elbow": (14, 80), "r_shoulder": (14, 60), "l_shoulder": (70, 60),
     "l_elbow": (70, 80), "l_wrist": (70, 100), "neck": (42, 50), "head_top": (42, 30)}
 MISSING = (NAN, NAN)
+BOX_SIDE = 100
 
 
 def shifted(pose, dx, dy):
@@ -310,13 +318,33 @@ def mean_rate(rows, parts, weights=None):
     return sum(rates) / len(rates)
 
 
-def error_of_mean(rows, parts):
+def pooled_rate(rows, parts, weights=None):
+    counted = [(weight, row[part]) for weight, row in zip(weights or [1] * len(rows), rows) for part in parts
+               if row[part] is not None]
+    return 100 * sum(weight for weight, hit in counted if hit) / sum(weight for weight, _ in counted)
+
+
+def symmetric_rates(names, rows, weights=None):
+    """Left and right averaged where both count, by their names without r_ and l_."""
+    found, weights = {}, weights or [1] * len(rows)
+    for part, name in enumerate(names):
+        found.setdefault(name.removeprefix("r_").removeprefix("l_"), []).append(rate(rows, part, weights))
+    known = {name: [value for value in values if value is not None] for name, values in found.items()}
+    return {name: sum(values) / len(values) for name, values in known.items()}
+
+
+def mean_of_six(rows, parts, weights=None):
+    rates = symmetric_rates(LIMBS, rows, weights)
+    return sum(rates.values()) / len(rates)
+
+
+def error_of_mean(rows, parts, mean=mean_rate):
     """Over persons, by how much the mean changes as one of them weighs a little more or less than the others."""
     counted = [i for i, row in enumerate(rows) if any(row[part] is not None for part in parts)]
     squares = 0
     for person in counted:
         up, down = ([1 + step * (i == person) for i in range(len(rows))] for step in (1e-5, -1e-5))
-        squares += ((mean_rate(rows, parts, up) - mean_rate(rows, parts, down)) / 2e-5) ** 2
+        squares += ((mean(rows, parts, up) - mean(rows, parts, down)) / 2e-5) ** 2
     return math.sqrt(squares * len(counted) / (len(counted) - 1))
 
 
@@ -324,33 +352,41 @@ def reference_scores(persons):
     def diameter(truth, head):
         return length(truth["l_shoulder"], truth["r_hip"])
 
-    errors, everything = {}, range(len(JOINTS))
+    scores, errors, everything = {}, {}, range(len(JOINTS))
     ends = [i for i, name in enumerate(JOINTS) if name not in ("neck", "head_top")]
     arms_and_legs = [i for i, name in enumerate(LIMBS) if name not in ("torso", "head")]
 
-    def part(metric, names, rows, **means):
+    def part(metric, names, rows, symmetric=True, **means):
         once = [1] * len(rows)
-        found = {name: rate(rows, i, once) for i, name in enumerate(names)}
+        scores[metric] = {name: rate(rows, i, once) for i, name in enumerate(names)}
         for mean, parts in means.items():
-            found[mean] = mean_rate(rows, parts)
+            scores[metric][mean] = mean_rate(rows, parts)
             errors[metric if mean == "mean" else f"{metric}_{mean}"] = error_of_mean(rows, parts)
-        return found
+        if symmetric:
+            scores[f"{metric}_symmetric"] = symmetric_rates(names, rows)
 
-    scores = {
-        "pck@0.2": part("pck@0.2", JOINTS, joint_table(persons, diameter, 0.2), mean=everything, mean12=ends),
-        "pdj": {text: mean_rate(joint_table(persons, diameter, float(text)), everything) for text in
-                ("0.05", "0.10", "0.15", "0.20", "0.25", "0.30", "0.35", "0.40", "0.45", "0.50")},
-        "pckh@0.5": part("pckh@0.5", JOINTS, joint_table(persons, lambda truth, head: head, 0.5), mean=everything)}
+    part("pck@0.2", JOINTS, joint_table(persons, diameter, 0.2), mean=everything, mean12=ends)
+    scores["pdj"] = {text: mean_rate(joint_table(persons, diameter, float(text)), everything) for text in
+                     ("0.05", "0.10", "0.15", "0.20", "0.25", "0.30", "0.35", "0.40", "0.45", "0.50")}
+    heads = joint_table(persons, lambda truth, head: head, 0.5)
+    part("pckh@0.5", JOINTS, heads, mean=everything)
+    scores["pckh@0.5"]["total"] = pooled_rate(heads, everything)
+    errors["pckh@0.5_total"] = error_of_mean(heads, everything, pooled_rate)
     for kind in ("strict", "relaxed"):
-        scores[f"pcp_{kind}@0.5"] = part(f"pcp_{kind}@0.5", LIMBS, limb_table(persons, kind == "relaxed"),
-                                         mean10=range(len(LIMBS)), mean8=arms_and_legs)
+        rows = limb_table(persons, kind == "relaxed")
+        part(f"pcp_{kind}@0.5", LIMBS, rows, mean10=range(len(LIMBS)), mean8=arms_and_legs)
+        scores[f"pcp_{kind}@0.5_symmetric"]["mean6"] = mean_of_six(rows, range(len(LIMBS)))
+        errors[f"pcp_{kind}@0.5_symmetric_mean6"] = error_of_mean(rows, range(len(LIMBS)), mean_of_six)
+    for fraction in (0.05, 0.1, 0.2):
+        part(f"pck_box@{fraction}", JOINTS, joint_table(persons, lambda truth, head: BOX_SIDE, fraction),
+             symmetric=fraction == 0.1, mean=everything)
     return scores | {"standard_error": errors, "persons": len(persons)}
 
 
 def scores_of(persons):
     predicted, truth = (np.array([[person[side][name] for name in JOINTS] for person in persons], float)
                         for side in (0, 1))
-    return score(predicted, truth, [head for *_, head in persons], LSP)
+    return score(predicted, truth, [head for *_, head in persons], LSP, box_side=BOX_SIDE)
 
 
 def test_every_score_of_thirteen_persons_is_that_of_the_definitions():
@@ -375,6 +411,54 @@ def test_some_of_their_scores_by_hand():
     assert scores["pcp_strict@0.5"]["r_lower_arm"] == pytest.approx(100 * 7 / 12)
     forgiven = scores_of(thirteen()[9:10])  # the elbow is 19 of 20 away, the wrist not at all
     assert (forgiven["pcp_strict@0.5"]["l_lower_arm"], forgiven["pcp_relaxed@0.5"]["l_lower_arm"]) == (0, 100)
+    # of 11 with a left lower arm 4 are wrong: just beyond, swapped, the elbow, not there; beside 7 of 12 right ones
+    assert scores["pcp_strict@0.5_symmetric"]["lower_arm"] == pytest.approx(100 * (7 / 12 + 7 / 11) / 2)
+    # at 0.1 of a box of 100 an error of 10 is right, 10.001 is not: of 12 known necks 3 are wrong, as with heads
+    assert scores["pck_box@0.1"]["neck"] == pytest.approx(100 * 9 / 12)
+
+
+def test_parts_and_their_names():
+    assert symmetric_joints(LSP) == {"ankle": (0, 5), "knee": (1, 4), "hip": (2, 3), "wrist": (6, 11), "elbow": (7, 10),
+                                     "shoulder": (8, 9), "neck": (12,), "head_top": (13,)}
+    assert symmetric_limbs(LSP) == {"torso": (0,), "upper_leg": (1, 2), "lower_leg": (3, 4), "upper_arm": (5, 6),
+                                    "lower_arm": (7, 8), "head": (9,)}
+    assert symmetric_joints(STICKS) == symmetric_limbs(STICKS) == {}  # it has no mirror pairs
+    # limbs pair by their ends, whatever they are called; one that only one side has stands alone
+    horse = Skeleton(joints=("left_ear", "right_ear", "left_hoof", "right_hoof", "nose"),
+                     pairs=(("right_ear", "left_ear"), ("right_hoof", "left_hoof")),
+                     limbs={"one": (("nose",), ("left_ear",)), "two": (("right_ear",), ("nose",)),
+                            "r_leg": (("nose",), ("right_hoof",)), "ears": (("left_ear",), ("right_ear",))})
+    assert symmetric_limbs(horse) == {"one/two": (0, 1), "r_leg": (2,), "ears": (3,)}
+    assert symmetric_joints(horse) == {"ear": (0, 1), "hoof": (2, 3), "nose": (4,)}
+    clash = Skeleton(joints=("r_eye", "l_eye", "eye"), pairs=(("r_eye", "l_eye"),))
+    assert symmetric_joints(clash) == {"r_eye/l_eye": (0, 1), "eye": (2,)}
+
+
+@pytest.mark.parametrize("right, left, name", [
+    ("r_ankle", "l_ankle", "ankle"), ("right_hand", "left_hand", "hand"), ("hand_right", "hand_left", "hand"),
+    ("right_hip-right_knee", "left_hip-left_knee", "hip-knee"), ("RHip", "LHip", "Hip"), ("r_2", "l_2", "2"),
+    ("rightFrontPaw", "leftFrontPaw", "FrontPaw"), ("r", "l", "r/l"), ("port", "starboard", "port/starboard")])
+def test_what_two_names_share(right, left, name):
+    assert shared_name(right, left) == name
+
+
+def test_left_and_right_are_averaged_as_rates_and_where_only_one_counts_it_stands_alone():
+    hits = np.array([[1, 0, NAN, 1], [1, NAN, NAN, 1], [0, NAN, NAN, 0]])
+    parts = {"hand": (0, 1), "foot": (2, 3)}
+    assert symmetric_means(hits, parts) == pytest.approx({"hand": (2 / 3 + 0) / 2, "foot": 2 / 3})
+    weights = symmetric_weights(hits, parts)
+    np.testing.assert_allclose(weights, [1 / 4, 1 / 4, 0, 1 / 2])
+    assert overall_mean(hits, weights) == pytest.approx((1 / 3 + 2 / 3) / 2)
+    nothing = np.full((3, 4), NAN)
+    assert np.isnan([overall_mean(nothing, symmetric_weights(nothing, parts)), pooled_mean(nothing),
+                     standard_error(nothing, symmetric_weights(nothing, parts)), pooled_error(nothing)]).all()
+
+
+def test_a_pooled_mean_weighs_annotations_and_a_plain_one_joints():
+    hits = np.array([[1, 0], [1, NAN], [1, NAN]])
+    assert (pooled_mean(hits), overall_mean(hits)) == (3 / 4, 1 / 2)
+    # each person's hits less 3/4: -1/2, 1/4, 1/4, over 4 annotations
+    assert pooled_error(hits) == pytest.approx(math.sqrt(3 / 2 * (1 / 4 + 1 / 16 + 1 / 16)) / 4)
 
 
 @pytest.mark.skipif(not (SHARED / "golden").is_dir(), reason="the published predictions and the raw LSP are not here")
@@ -388,7 +472,8 @@ def test_published_predictions_give_the_published_scores():
     head_sizes = distances(truth[:, LSP.index("neck")], truth[:, LSP.index("head_top")])
     scores = score(predicted, truth, head_sizes, LSP)
     golden = json.loads((SHARED / "golden" / "scores.json").read_text())
-    assert scores.keys() - golden.keys() == {"standard_error", "persons"}
+    assert {key for key in scores.keys() - golden.keys() if not key.endswith("_symmetric")} == {"standard_error",
+                                                                                                "persons"}
     for metric, rates in golden.items():
         assert metric == "pckh@0.5" or scores[metric].keys() - {"mean12"} == rates.keys()
         for part, rate in rates.items():

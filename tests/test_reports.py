@@ -15,10 +15,12 @@ import pytest
 
 from deeppose import arrays, reports
 from deeppose.metrics import joint_hits, limb_hits, standard_error
-from deeppose.reports import THRESHOLDS, command_line, git_commit, provenance, score, table
-from deeppose.skeletons import LSP
+from deeppose.reports import THRESHOLDS, command_line, git_commit, headlines, provenance, score, table, thresholds_to
+from deeppose.skeletons import LSP, Skeleton
 
-METRICS = {"pck@0.2", "pdj", "pckh@0.5", "pcp_strict@0.5", "pcp_relaxed@0.5"}
+METRICS = {"pck@0.2", "pdj", "pckh@0.5", "pcp_strict@0.5", "pcp_relaxed@0.5", "pck_box@0.05", "pck_box@0.1",
+           "pck_box@0.2", "pck@0.2_symmetric", "pckh@0.5_symmetric", "pcp_strict@0.5_symmetric",
+           "pcp_relaxed@0.5_symmetric", "pck_box@0.1_symmetric"}
 
 
 def truth_of(count=40, seed=0):
@@ -31,24 +33,31 @@ def near(truth, error, seed=1):
 
 def scores_of(error, count=40):
     truth = truth_of(count)
-    return score(near(truth, error), truth, np.full(count, 30, np.float32), LSP)
+    return score(near(truth, error), truth, np.full(count, 30, np.float32), LSP, box_side=170)
 
 
 def test_thresholds_of_the_pdj_curve():
     assert THRESHOLDS == (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5)
+    assert thresholds_to(0.75) == (*THRESHOLDS, 0.55, 0.6, 0.65, 0.7, 0.75)
 
 
 def test_every_key_of_a_perfect_score():
     scores = scores_of(0)
     assert scores.keys() == METRICS | {"standard_error", "persons"}
     assert list(scores["pck@0.2"]) == [*LSP.joints, "mean", "mean12"]
-    assert list(scores["pckh@0.5"]) == [*LSP.joints, "mean"]
+    assert list(scores["pckh@0.5"]) == [*LSP.joints, "mean", "total"]
+    assert list(scores["pck_box@0.05"]) == list(scores["pck_box@0.1"]) == [*LSP.joints, "mean"]
+    parts = ["ankle", "knee", "hip", "wrist", "elbow", "shoulder", "neck", "head_top"]
+    assert list(scores["pck@0.2_symmetric"]) == list(scores["pckh@0.5_symmetric"]) == parts
+    assert list(scores["pcp_strict@0.5_symmetric"]) == ["torso", "upper_leg", "lower_leg", "upper_arm", "lower_arm",
+                                                        "head", "mean6"]
     assert list(scores["pdj"]) == ["0.05", "0.10", "0.15", "0.20", "0.25", "0.30", "0.35", "0.40", "0.45", "0.50"]
     assert list(scores["pcp_strict@0.5"]) == list(scores["pcp_relaxed@0.5"]) == [*LSP.limbs, "mean10", "mean8"]
     assert {rate for metric in METRICS for rate in scores[metric].values()} == {100}
     assert scores["standard_error"] == dict.fromkeys(
-        ("pck@0.2", "pck@0.2_mean12", "pckh@0.5", "pcp_strict@0.5_mean10", "pcp_strict@0.5_mean8",
-         "pcp_relaxed@0.5_mean10", "pcp_relaxed@0.5_mean8"), 0)
+        ("pck@0.2", "pck@0.2_mean12", "pckh@0.5", "pckh@0.5_total", "pcp_strict@0.5_mean10", "pcp_strict@0.5_mean8",
+         "pcp_strict@0.5_symmetric_mean6", "pcp_relaxed@0.5_mean10", "pcp_relaxed@0.5_mean8",
+         "pcp_relaxed@0.5_symmetric_mean6", "pck_box@0.05", "pck_box@0.1", "pck_box@0.2"), 0)
     assert scores["persons"] == 40
 
 
@@ -79,22 +88,22 @@ def test_what_is_not_annotated_is_nan_in_scores_null_in_json_and_a_dash_in_the_t
     truth = truth_of()
     predicted = near(truth, 5)
     truth[:, LSP.index("r_ankle")] = np.nan
-    scores = score(predicted, truth, np.full(40, np.nan), LSP)
-    assert np.isnan([scores["pck@0.2"]["r_ankle"], scores["pcp_strict@0.5"]["r_lower_leg"], scores["pckh@0.5"]["mean"],
-                     scores["standard_error"]["pckh@0.5"]]).all()
-    assert not np.isnan([scores["pck@0.2"]["mean"], scores["pcp_strict@0.5"]["mean8"]]).any()
+    scores = score(predicted, truth, np.full(40, 30.0), LSP)
+    assert np.isnan([scores["pck@0.2"]["r_ankle"], scores["pcp_strict@0.5"]["r_lower_leg"],
+                     scores["pckh@0.5"]["r_ankle"]]).all()
+    assert not np.isnan([scores["pck@0.2"]["mean"], scores["pcp_strict@0.5"]["mean8"],
+                         *scores["pcp_strict@0.5_symmetric"].values()]).any()
     arrays.save_json(tmp_path / "scores.json", scores)
     read = json.loads((tmp_path / "scores.json").read_text())
     assert read["pck@0.2"]["r_ankle"] is None
     assert table({"a": read, "b": scores}, [("a", "b")]) == table({"a": scores, "b": scores}, [("a", "b")])
     assert sections(table({"a": read}))["strict PCP@0.5"]["r_lower_leg"] == ["-"]
-    assert sections(table({"a": read}))["PCKh@0.5"]["mean"] == ["-"]
 
 
 @pytest.mark.parametrize("truth", [np.zeros((0, 14, 2)), np.full((3, 14, 2), np.nan)], ids=["nobody", "nothing known"])
 def test_nobody_to_score_is_nan_in_scores_null_in_json_and_a_dash_in_the_table(truth, tmp_path):
-    scores = score(np.zeros_like(truth), truth, np.full(len(truth), np.nan), LSP)
-    assert scores.pop("persons") == len(truth)
+    scores = score(np.zeros_like(truth), truth, np.full(len(truth), np.nan), LSP, box_side=170)
+    assert (scores.pop("persons"), scores.pop("left_out")) == (len(truth), {"PCKh": "no person's head size is known"})
     assert {str(rate) for rates in scores.values() for rate in rates.values()} == {"nan"}
     scores["persons"] = len(truth)
     arrays.save_json(tmp_path / "scores.json", scores)
@@ -102,6 +111,75 @@ def test_nobody_to_score_is_nan_in_scores_null_in_json_and_a_dash_in_the_table(t
     for columns in ({"a": scores, "b": scores}, {"a": read, "b": read}):
         shown = sections(table(columns, [("a", "b")]))
         assert {cell for rows in shown.values() for cells in rows.values() for cell in cells} == {"-"}
+
+
+def left_out_of(text):
+    return [line.split(": left out, ") for line in text.splitlines() if ": left out, " in line]
+
+
+SNAIL = Skeleton(("nose", "tail", "hump"))
+HORSE = Skeleton(("nose", "r_hoof", "l_hoof", "tail"), limbs={"r_leg": (("tail",), ("r_hoof",)),
+                                                              "l_leg": (("tail",), ("l_hoof",))},
+                 pairs=(("r_hoof", "l_hoof"),), unscored=("nose",))
+
+
+@pytest.mark.parametrize("skeleton, heads, keys, reasons", [
+    (SNAIL, np.nan, {"pck_box"}, ["PDJ, PCK", "PCKh", "PCP", "left and right averaged"]),
+    (HORSE, np.nan, {"pck_box", "pcp_strict", "pcp_relaxed"}, ["PDJ, PCK", "PCKh", "PCP of arms and legs alone"]),
+    (HORSE, 30.0, {"pck_box", "pcp_strict", "pcp_relaxed", "pckh"}, ["PDJ, PCK", "PCP of arms and legs alone"]),
+    (LSP, np.nan, {"pck_box", "pcp_strict", "pcp_relaxed", "pck", "pdj"}, ["PCKh"])])
+def test_what_a_skeleton_lacks_is_left_out_with_a_word(skeleton, heads, keys, reasons, tmp_path):
+    truth = np.random.default_rng(0).uniform(0, 200, (40, len(skeleton.joints), 2))
+    scores = score(near(truth, 5), truth, np.full(40, heads), skeleton, box_side=170)
+    assert {key.split("@")[0] for key in scores} - {"standard_error", "persons", "left_out"} == keys
+    assert list(scores["left_out"]) == reasons
+    text = table({"mean pose": scores, "stage 1": scores}, [("mean pose", "stage 1")])
+    assert [what for what, _ in left_out_of(text)] == reasons
+    shown = sections(text)
+    assert ("PCK@0.1 of box" in shown) == (skeleton != LSP)
+    assert "nan" not in text and not any("-" in cells for rows in shown.values() for cells in rows.values())
+    if skeleton == HORSE:
+        assert list(shown["PCK@0.1 of box"]) == ["nose", "r_hoof", "l_hoof", "tail", "mean"]
+        assert list(shown["PCK@0.2 of box"]) == ["mean"]
+        assert list(scores["pcp_strict@0.5"]) == ["r_leg", "l_leg", "mean2"]
+        assert list(scores["pcp_strict@0.5_symmetric"]) == ["leg", "mean1"]
+    if skeleton == HORSE and heads == 30:
+        assert list(shown["PCKh@0.5"]) == ["nose", "r_hoof", "l_hoof", "tail", "mean", "mean3", "total"]
+
+
+def test_pck_at_fractions_of_the_box_by_hand():
+    truth = np.zeros((4, 3, 2))
+    predicted = truth.copy()
+    predicted[:, 0, 0] = 5, 10, 20, 20.1  # of a box of 100
+    predicted[1, 1] = np.nan
+    scores = score(predicted, truth, np.full(4, np.nan), SNAIL, box_side=100)
+    assert [scores[f"pck_box@{fraction}"]["nose"] for fraction in (0.05, 0.1, 0.2)] == [25, 50, 75]
+    assert scores["pck_box@0.1"]["mean"] == pytest.approx((50 + 75 + 100) / 3)
+    each = score(predicted, truth, np.full(4, np.nan), SNAIL, box_side=[100, 100, 100, 101])
+    assert each["pck_box@0.2"]["nose"] == 100
+    assert score(predicted, truth, np.full(4, np.nan), SNAIL).keys() == {"standard_error", "persons", "left_out"}
+
+
+def test_headlines_are_of_what_there_is():
+    assert list(headlines(scores_of(10))) == ["PCK@0.2", "PDJ@0.1", "PCKh@0.5", "PCP, 6 parts", "PCP, 10 limbs",
+                                              "PCP, 8 limbs"]
+    truth = np.random.default_rng(0).uniform(0, 200, (40, 4, 2))
+    scores = score(near(truth, 9) + [[99, 0], [0, 0], [0, 0], [0, 0]], truth, np.full(40, 30), HORSE, box_side=170)
+    found = headlines(scores)
+    assert list(found) == ["PCKh@0.5", "PCK@0.1 of box", "PCP, 1 parts", "PCP, 2 limbs"]
+    assert found["PCKh@0.5"] == scores["pckh@0.5"]["total"] != scores["pckh@0.5"]["mean"]
+
+
+def test_results_of_before_are_still_shown():
+    """They lack what came later."""
+    for path in sorted((reports.PROJECT / "results").glob("lsp_lite*.json")):
+        found = json.loads(path.read_text())
+        columns = {name: found[name] for name in ("mean pose", "stage 1")}
+        shown = sections(table(columns, [("mean pose", "stage 1")]))
+        assert list(shown) == ["strict PCP@0.5", "relaxed PCP@0.5", "PCK@0.2", "PDJ", "PCKh@0.5"]
+        assert shown["PCK@0.2"]["mean"][2] == f"{found['stage 1']['pck@0.2']['mean']:.1f}"
+        new = table({"older": found["stage 1"], "newer": scores_of(9)}, [("older", "newer")])
+        assert "left and right averaged, newer" in new
 
 
 def test_one_person_has_scores_and_no_standard_error():
@@ -125,8 +203,9 @@ def test_standard_errors_are_those_of_the_means():
 
 
 def sections(text):
-    """Title -> {part: cells} of a table."""
-    blocks = [block.splitlines() for block in text.split("\n\n")[1:]]
+    """Title -> {part: cells} of a table, without its lines of words."""
+    blocks = [block.splitlines() for block in text.split("\n\n")[1:]
+              if not re.match(r"left and right averaged, |.*: left out, ", block)]
     return {block[0][:16].strip(): {line[:16].strip(): line[16:].split() for line in block[1:]} for block in blocks}
 
 
@@ -136,9 +215,12 @@ def test_table_has_every_part_every_model_and_the_gains():
     shown = sections(text)
     assert list(shown) == ["strict PCP@0.5", "relaxed PCP@0.5", "PCK@0.2", "PDJ", "PCKh@0.5"]
     for title, metric in zip(shown, ("pcp_strict@0.5", "pcp_relaxed@0.5", "pck@0.2", "pdj", "pckh@0.5"), strict=True):
-        assert [part.removeprefix("at ") for part in shown[title]] == list(columns["stage 1"][metric])
+        six = ["mean6"] if metric.startswith("pcp") else []
+        assert [part.removeprefix("at ") for part in shown[title]] == [*(
+            part for part in columns["stage 1"][metric] if part != "total"), *six]
         for part, cells in shown[title].items():
-            rates = [scores[metric][part.removeprefix("at ")] for scores in columns.values()]
+            key = f"{metric}_symmetric" if part == "mean6" else metric
+            rates = [scores[key][part.removeprefix("at ")] for scores in columns.values()]
             rates.append(rates[2] - rates[1])
             numbers = [cell for cell in cells if "±" not in cell]
             assert numbers == [*(f"{rate:.1f}" for rate in rates[:3]), f"{rates[3]:+.1f}"]
@@ -146,6 +228,11 @@ def test_table_has_every_part_every_model_and_the_gains():
     error = columns["stage 2"]["standard_error"]["pcp_relaxed@0.5_mean8"]
     assert shown["relaxed PCP@0.5"]["mean8"][5] == f"±{error:.1f}"
     assert "40 persons" in text.splitlines()[0]
+    halves = text.split("\n\n")[-1].splitlines()
+    assert halves[0] == "left and right averaged, stage 2" and not left_out_of(text)
+    assert [line.split(":")[0].strip() for line in halves[1:] if ":" in line] == ["strict PCP@0.5", "relaxed PCP@0.5",
+                                                                                  "PCK@0.2", "PCKh@0.5"]
+    assert f"  PCK@0.2: ankle {columns['stage 2']['pck@0.2_symmetric']['ankle']:.1f}, knee" in text
     assert text.count("gain\n") == 5
 
 
@@ -155,7 +242,7 @@ def test_table_is_aligned_and_narrow():
     lines = table(columns, [("stage 1", "stage 2"), ("stage 2", "stage 3")]).splitlines()
     assert max(map(len, lines)) < 100
     assert not any(line.endswith(" ") for line in lines)
-    points = {line.index(".", 16) for line in lines if line.startswith("  ")}
+    points = {line.index(".", 16) for line in lines if re.match(r"  [^ :]+( |$)[^:]*$", line)}
     assert len(points) == 1  # the first model's decimal points stand in one column
     assert "gain" not in table(columns)
 
@@ -164,6 +251,19 @@ def test_table_of_one_model_with_a_long_name():
     text = table({"stage 1 without duplicates": scores_of(10)})
     assert "stage 1 without duplicates\n" in text
     assert sections(text)["PCK@0.2"]["neck"] == [f"{scores_of(10)['pck@0.2']['neck']:.1f}"]
+
+
+def test_long_names_of_parts_widen_the_table_and_stay_whole_in_its_lines():
+    parts, sides = [f"front_foreleg_{part}" for part in ("elbow", "knee", "hoof")], ("right", "left")
+    names = [f"{side}_{part}" for part in parts for side in sides]
+    edges = [(f"{side}_{a}", f"{side}_{b}") for a, b in zip(parts, parts[1:]) for side in sides]
+    camel = Skeleton(tuple(names), {f"{a}-{b}": ((a,), (b,)) for a, b in edges},
+                     pairs=tuple(zip(names[::2], names[1::2])))
+    truth = np.random.default_rng(0).uniform(0, 200, (40, 6, 2))
+    lines = table({"stage 1": score(truth, truth, np.full(40, 9), camel, box_side=100)}).splitlines()
+    assert len({line.index("100.0") for line in lines if re.match(r"  (right|left)_\S+ +100.0", line)}) == 1
+    assert "    front_foreleg_knee-front_foreleg_hoof 100.0" in lines
+    assert max(map(len, lines)) < 100
 
 
 def test_provenance_is_plain_and_says_where_the_result_comes_from(monkeypatch):
