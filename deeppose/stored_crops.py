@@ -248,7 +248,7 @@ def decode(read, member, channels=3):
             warnings.simplefilter("ignore")  # what is odd about a file that can be read
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-                return _one_channel(image) if channels == 1 else _eight_bits(image).convert("RGB")
+                return one_channel(image) if channels == 1 else eight_bits(image).convert("RGB")
     except UnidentifiedImageError:
         raise Unreadable("not an image") from None
     except Exception as error:  # a broken image makes Pillow raise nearly anything
@@ -260,7 +260,7 @@ def bits_of(image):
     return image.info["bits"]
 
 
-def _one_channel(image):
+def one_channel(image):
     """Grey values or depths as they are; of colours only such as are grey all the same."""
     if _is_deep(image):
         values, bits = _sixteen_bits(image), 16
@@ -276,7 +276,7 @@ def _one_channel(image):
     return grey
 
 
-def _eight_bits(image):
+def eight_bits(image):
     """Grey values of 16 bits, which Pillow would clip at 255, by their upper 8; other images as they are."""
     return Image.fromarray((_sixteen_bits(image) >> 8).astype(np.uint8)) if _is_deep(image) else image
 
