@@ -263,6 +263,7 @@ def course_of(persons, rows, settings):
         return {"kind": settings.network, "network": course.network.arguments, "weights": weights,
                 "input_size": settings.input_size, "dataset": persons.dataset["dataset"],
                 "skeleton": persons.skeleton.plain(), "pixels": persons.pixels.plain(),
+                "crop_size": persons.crop_size, "context": persons.context,
                 "global_contrast": settings.global_contrast, "split": persons.split, "test_set": persons.test_set,
                 "best_epoch": course.best_epoch, "history": course.history,
                 "settings": plain_settings(settings),

@@ -25,6 +25,7 @@ import numpy as np
 import scipy.io
 import torch
 from memory import PeakMemory
+from speed_size import measure_size
 from torch.utils.flop_counter import FlopCounterMode
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -67,7 +68,8 @@ SIGMA = 1.0                  # 0.01 ... 100: side of its windows, in diameters
 STAGE2_BATCH = 64            # 2 ... 65536: windows a step
 SECONDS = 4.0                # 1e-6 ... 3600: about how long each throughput is measured, each time
 REPEATS = 3                  # 1 ... 1000: how often; the two sides of a ratio take turns, and the middle one counts
-SECTIONS: tuple[str, ...] = ()  # step1 | stage1 | stage2 | inference | compile | memory: to run; empty: not the last 2
+SECTIONS: tuple[str, ...] = ()  # step1 | stage1 | stage2 | inference | compile | memory | size; empty = not the last 3
+SIZE_PERSONS = 100000        # 4000 ... 10000000: persons of the section size
 
 
 # in boxes, in LSP's order; the persons' torsos are about as long as LSP's
@@ -93,8 +95,9 @@ def main(argv=None):
                 ("stage2", "stage 2", lambda: measure_stage2(folder / "data", persons, settings, rate)),
                 ("inference", "inference", lambda: measure_inference(folder, persons, settings, rate)),
                 ("compile", "compile", lambda: measure_compile(settings, device)),
-                ("memory", "freed memory kept", lambda: measure_kept_memory(settings))):
-            if section in settings.sections or not settings.sections and section not in ("compile", "memory"):
+                ("memory", "freed memory kept", lambda: measure_kept_memory(settings)),
+                ("size", "at size", lambda: measure_size(folder, settings.size_persons, settings.seed))):
+            if section in settings.sections or not settings.sections and section not in ("compile", "memory", "size"):
                 figures[title] = measure()
     path = Path(settings.result_dir, f"{settings.name}_{hardware_name(device)}.json")
     published = ROOT / "results" / path.name
