@@ -1,0 +1,156 @@
+"""At size: step 1 of every data set, and training from its arrays, for few persons and for very many.
+
+Drawn images are linked under as many names as are needed, and their annotations repeated.
+"""
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from memory import PeakMemory
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from deeppose.devices import Stopwatch  # noqa: E402
+from deeppose.errors import Failure  # noqa: E402
+from deeppose.parallel import usable_cores  # noqa: E402
+from deeppose.stored_crops import in_bytes  # noqa: E402
+from figures import coco, k2hpd, lip, mpii  # noqa: E402
+
+DRAWN, TESTED = 300, 60       # images drawn of each data set, and of them test images
+FEW = 2000                    # persons that the many are compared with
+CROP_SIZE = 64                # side of the stored crops, pixels
+
+
+def measure_size(folder, persons, seed):
+    """Rates per core and peak memory of step 1 and of an epoch of training, for FEW persons and for `persons`.
+
+    folder   Path, for raw data and arrays
+    Returns  data set -> figures
+    Raises   Failure where the disk has not the room
+    """
+    needed = CROP_SIZE ** 2 * 3 * persons + 20_000 * persons  # crops, and links and annotations
+    free = shutil.disk_usage(folder).free
+    print(f"at size: up to {in_bytes(needed)} of the disk for {persons:,} persons; {in_bytes(free)} are free in "
+          f"{folder}", flush=True)
+    if needed > free:
+        raise Failure(f"{folder} has {in_bytes(free)} free and {in_bytes(needed)} are needed; choose a smaller "
+                      "--size-persons, or another folder by TMPDIR")
+    figures = {}
+    for name, (draw, multiply) in {"k2hpd": (k2hpd, _k2hpd), "lip": (lip, _lip), "mpii": (mpii, _mpii),
+                                   "coco": (coco, _coco)}.items():
+        more = {"mpii": {"form": "list"}}.get(name, {})
+        drawn = folder / "drawn" / name
+        draw.write(drawn, DRAWN, seed, test=TESTED, **more)
+        figures[name] = {}
+        for count in (FEW, persons):
+            raw = folder / "raw" / name
+            multiply(drawn, raw, count)
+            figures[name] |= {f"{count} {key}": value for key, value in _measured(name, folder, raw.parent).items()}
+            shutil.rmtree(raw)
+        figures[name]["step 1, times the rate"] = figures[name][f"{persons} step 1, persons a second and core"] \
+            / figures[name][f"{FEW} step 1, persons a second and core"]
+        figures[name]["training, times the rate"] = figures[name][f"{persons} training, persons a second"] \
+            / figures[name][f"{FEW} training, persons a second"]
+        print(name, figures[name], flush=True)
+    return figures
+
+
+def _measured(name, folder, raw):
+    """Step 1 and an epoch of training, each a process of its own."""
+    data = folder / "data"
+    places = ["--data-dir", data, "--run-dir", folder / "runs"]
+    step1 = _run([f"{name}_data.py", "--raw-dir", raw, *places, "--crop-size", CROP_SIZE])
+    count = sum(len(np.load(data / f"{split}_boxes.npy", mmap_mode="r")) for split in ("train", "test"))
+    trained = (np.load(data / "train_split.npy") == 0).sum()
+    training = _run(["train_stage1.py", *places, "--checkpoint-dir", folder / "checkpoints", "--backbone", "resnet18",
+                     "--weights", "none", "--input-size", 32, "--batch-size", 64, "--epochs", 1, "--restart",
+                     "--device", "cpu", "--threads", usable_cores()])
+    with open(folder / "runs/stage1_training.csv") as file:
+        columns, row = (line.strip().split(",") for line in file.readlines()[:2])
+    rate = float(row[columns.index("images_per_second")])
+    shutil.rmtree(data)
+    return {"persons prepared": int(count), "persons trained on": int(trained),
+            "step 1, persons a second and core": count / step1["seconds"] / usable_cores(),
+            "step 1, peak MB": step1["peak host MB"], "training, persons a second": rate,
+            "training, peak MB": training["peak host MB"]}
+
+
+def _run(command):
+    watch = Stopwatch()
+    step = subprocess.Popen([sys.executable, *map(str, command)], cwd=ROOT, stdout=subprocess.DEVNULL)
+    with PeakMemory(step.pid) as memory:
+        if step.wait():
+            raise RuntimeError(f"{command[0]} failed")
+    return {"seconds": watch.seconds, "peak host MB": memory.host_mb}
+
+
+def _linked(source, target, names, turn):
+    """Link each of names in a folder under its name of this turn."""
+    for name in names:
+        path = target / turn(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.link(source / name, path)
+
+
+def _times(lines, count):
+    """`count` pairs of the turn and the line, the lines over and over in their order."""
+    return ((place // len(lines), lines[place % len(lines)]) for place in range(count))
+
+
+def _k2hpd(drawn, raw, count):
+    for file, share in (("train_annos.txt", 0.9), ("test_annos.txt", 0.1)):
+        lines = [line.replace("\0", "") for line in (drawn / file).read_text().splitlines()]
+        raw.mkdir(parents=True, exist_ok=True)
+        with open(raw / file, "w") as out:
+            for turn, line in _times(lines, round(count * share)):
+                name, points = line.split(" ", 1)
+                _linked(drawn / "depth_data", raw / "depth_data", [name], lambda it, turn=turn: f"{turn:05d}{it}")
+                out.write(f"{turn:05d}{name} {points}\n")
+
+
+def _lip(drawn, raw, count):
+    for side, share in (("train", 0.9), ("val", 0.1)):
+        lines = (drawn / f"lip_{side}_set.csv").read_text().splitlines()
+        raw.mkdir(parents=True, exist_ok=True)
+        with open(raw / f"lip_{side}_set.csv", "w") as out:
+            for turn, line in _times(lines, round(count * share)):
+                name, points = line.split(",", 1)
+                _linked(drawn / f"{side}_images", raw / f"{side}_images", [name],
+                        lambda it, turn=turn: f"{turn + 1}00{it}")
+                out.write(f"{turn + 1}00{name},{points}\n")
+
+
+def _mpii(drawn, raw, count):
+    persons = json.loads((drawn / "mpii_annotations.json").read_text())
+    raw.mkdir(parents=True, exist_ok=True)
+    with open(raw / "mpii_annotations.json", "w") as out:
+        for number, (turn, person) in enumerate(_times(persons, count)):
+            name = f"{turn:05d}{person['img_paths']}"
+            if not (raw / "images" / name).exists():
+                _linked(drawn / "images", raw / "images", [person["img_paths"]],
+                        lambda it, turn=turn: f"{turn:05d}{it}")
+            out.write((", " if number else "[") + json.dumps(person | {"img_paths": name}))
+        out.write("]")
+
+
+def _coco(drawn, raw, count):
+    raw.mkdir(parents=True, exist_ok=True)
+    for side, share in (("train", 0.9), ("test", 0.1)):
+        content = json.loads((drawn / f"{side}.json").read_text())
+        turns = -(-round(count * share) // len(content["annotations"]))
+        images, annotations = content["images"], content["annotations"]
+        content |= {"images": [], "annotations": []}
+        for turn in range(turns):
+            shift = (turn + 1) * 10 ** 7
+            _linked(drawn / "images", raw / "images", [image["file_name"] for image in images],
+                    lambda it, turn=turn: f"{turn:05d}{it}")
+            content["images"] += [image | {"id": image["id"] + shift, "file_name": f"{turn:05d}{image['file_name']}"}
+                                  for image in images]
+            content["annotations"] += [own | {"id": own["id"] + 10 * shift, "image_id": own["image_id"] + shift}
+                                       for own in annotations]
+        (raw / f"{side}.json").write_text(json.dumps(content))
