@@ -204,6 +204,8 @@ def persons_of(file, category, skeleton, folder, test, settings):
                          "reason": fault})
         else:
             kept.append(row)
+    place = {image: number for number, image in enumerate(file.images)}
+    kept.sort(key=lambda row: place[found.image_ids[row]])  # annotations come in any order
     joints, names = joints[kept], objects([images[row][0] for row in kept])
     ends = [joints[:, skeleton.index(name)] for name in skeleton.head]
     return CocoPersons(
