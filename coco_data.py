@@ -108,14 +108,11 @@ def prepare(settings):
         splits = {"train": originals(np.flatnonzero(~persons.test), persons.boxes),
                   "test": originals(np.flatnonzero(persons.test), persons.boxes)}
         duplicates = test_duplicates(persons, found.image, pairs)
-        tested = persons.chosen(splits["test"].person)
         write(settings.data_dir, persons, splits, held_out, skeleton, found.pixels, settings.crop_size,
               settings.context, parallel, dataset="coco", prepare="python coco_data.py", box=box,
               test_duplicates=duplicates, near_duplicates={"looked_for": bool(hashed), "pairs": len(pairs)},
-              coco={"image_id": tested.image_id, "annotation_id": tested.annotation_id, "area": tested.area,
-                    "bbox": tested.bbox, "sigmas": coco_json.sigmas(skeleton, settings.sigma),
-                    "annotations": [os.path.realpath(path) for path in files["test"] or files["train"]]},
               settings=vars(settings), unreadable=found.unreadable, left_out=left_out,
+              **oks_facts(persons.chosen(persons.test), coco_json.sigmas(skeleton, settings.sigma)),
               sources={os.path.realpath(path): archives.sha256_of(path) for paths in files.values() for path in paths})
     picture = save_picture(settings.run_dir, settings.data_dir, persons, splits, skeleton)
     print_table(persons, found.unreadable, splits, held_out)
@@ -265,6 +262,15 @@ def test_duplicates(persons, image, pairs):
                        "distance": distance, "mirrored": mirrored}
                       for row in np.flatnonzero(image[persons.test] == test)]
     return found
+
+
+def oks_facts(persons, sigmas):
+    """What the OKS of test persons needs, see deeppose.oks; nothing where one of them has no bbox."""
+    if np.isnan(persons.bbox).any():
+        print("OKS will be left out of the scores: there are annotations without bbox")
+        return {}
+    return {"coco": {"image_id": persons.image_id, "annotation_id": persons.annotation_id, "area": persons.area,
+                     "bbox": persons.bbox, "sigmas": sigmas}}
 
 
 def find_boxes(persons, settings):

@@ -84,7 +84,7 @@ def prepare(settings):
                   "test": originals(np.flatnonzero(persons.test), persons.boxes)}
         write(settings.data_dir, persons, splits, held_out, K2HPD, found.pixels, settings.crop_size, settings.context,
               parallel, dataset="k2hpd", prepare="python k2hpd_data.py", box=box, settings=vars(settings),
-              unreadable=found.unreadable,
+              unreadable=found.unreadable, pdj_to=0.75,  # to where others draw their PDJ curves here
               sources={os.path.realpath(path): archives.sha256_of(path) for path in annotations})
     picture = save_picture(settings.run_dir, settings.data_dir, persons, splits, K2HPD)
     print_table(persons, found.unreadable, splits, held_out, {"k2hpd": "K2HPD"})

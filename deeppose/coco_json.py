@@ -121,7 +121,7 @@ def _numbers(entry, key, expected):
 
 
 def _id(entry, key):
-    if type(entry[key]) not in (int, str):
+    if type(entry[key]) not in (int, float, str):
         raise ValueError(f"has {key} {reprlib.repr(entry[key])}, expected a number or text")
     return entry[key]
 

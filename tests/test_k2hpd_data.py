@@ -97,7 +97,7 @@ def test_depths_stay_as_stored_and_joints_lie_where_they_were(raw, tmp_path):
     dataset = made["dataset"]
     assert dataset["train"]["image"] + dataset["test"]["image"] == names
     assert made["train_images"].shape == (30, 384, 384, 1) and made["train_images"].dtype == np.uint16
-    assert dataset["pixels"]["bits"] == 16 and dataset["pixels"]["channels"] == 1
+    assert dataset["pdj_to"] == 0.75 and dataset["pixels"]["bits"] == 16 and dataset["pixels"]["channels"] == 1
     assert skeleton_of(dataset["skeleton"]) == k2hpd_data.K2HPD
     images = [np.asarray(Image.open(folder / "depth_data" / name)) for name in names]
     assert dataset["pixels"]["mean"][0] == pytest.approx(np.mean(images[:30]), rel=1e-6)
