@@ -37,13 +37,15 @@ from pathlib import Path
 PRESETS = Path(__file__).resolve().parents[1] / "presets"
 
 
-def parse_settings(script, argv=None):
+def parse_settings(script, argv=None, positional=None):
     """Read a script's settings: its constants, overridden by a preset's, each overridden by the flag of the same name.
 
-    script  the script's globals()
-    argv    list of strings; None = sys.argv[1:]
-    Returns argparse.Namespace with the constants' names in lower case, and "preset", None without one. A bad flag or
-            preset ends the process with status 2.
+    script      the script's globals()
+    argv        list of strings; None = sys.argv[1:]
+    positional  of what stands without a flag: its name, how many as argparse has it, e.g. "+", and its help; None =
+                nothing does
+    Returns     argparse.Namespace with the constants' names in lower case, and "preset", None without one. A bad flag
+                or preset ends the process with status 2.
     """
     argv = sys.argv[1:] if argv is None else argv
     parser = _Parser(prog=script["__file__"].replace("\\", "/").rsplit("/", 1)[-1],
@@ -53,6 +55,9 @@ def parse_settings(script, argv=None):
     for each in (preset, parser):
         each.add_argument("--preset", metavar="NAME", help="settings of one line of systems, a .toml file or one of: "
                           + ", ".join(preset_names()))
+    if positional:
+        name, count, note = positional
+        parser.add_argument(name, nargs=count, metavar=name.upper(), help=note.replace("%", "%%"))
     annotations = sys.modules[script["__name__"]].__annotations__
     constants = _constants(script["__file__"])
     kinds = {name: _kind(script[name], annotations.get(name), note) for name, (_, note) in constants.items()}
@@ -67,7 +72,7 @@ def parse_settings(script, argv=None):
         shown = "none" if default is None else shown
         parser.add_argument("--" + name.lower().replace("_", "-"), default=default,
                             help=f"{note} (default: {shown})".replace("%", "%%"), **kinds[name])
-    settings = parser.parse_args(argv)
+    settings = parser.parse_intermixed_args(argv)  # flags may stand between what has none
     for name, (line, note) in constants.items():
         if fault := _fault(getattr(settings, name.lower()), script[name], note):
             given = "--" + name.lower().replace("_", "-")
