@@ -15,6 +15,13 @@ from deeppose.skeletons import skeleton_of
 JOINTS = len(k2hpd_data.K2HPD.joints)
 
 
+@pytest.fixture(autouse=True)
+def few_pictures(request, monkeypatch):
+    """Crops are drawn in one test alone: it takes longer than all the rest of step 1."""
+    if not request.node.name.startswith("test_drawn"):
+        monkeypatch.setattr(k2hpd_data, "save_picture", lambda *given: "no picture")
+
+
 def line(name, joints, before="", after=""):
     return before + name + " " + ",".join(f"{value:g}" for value in np.ravel(joints)) + after
 
