@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import json_lists
+from .arrays import FARTHEST
 from .errors import Failure, UserError
 from .skeleton_names import skeleton_from_names
 
@@ -25,7 +26,7 @@ class Annotated:
     joints                   J
     numbers, ids, image_ids  lists of N: place among the annotations, id, image_id
     points                   N * J * 3 numbers, x, y, v
-    boxes                    N * 5 numbers: bbox, NaN where there is none, and area, that of bbox where there is none
+    boxes                    N * 5 numbers: bbox, NaN where there is none, and area, that of bbox where none is told
     """
     joints: int
     numbers: list = field(default_factory=list)
@@ -73,7 +74,8 @@ def _read_image(file, number, entry):
     name, sizes = entry["file_name"], [entry.get("width"), entry.get("height")]
     if not isinstance(name, str) or not name.strip():
         raise ValueError(f"has file_name {reprlib.repr(name)}, expected an image's name")
-    image = (name.replace("\\", "/").removeprefix("./"), *(size if type(size) is int else 0 for size in sizes))
+    image = (name.replace("\\", "/").removeprefix("./"),
+             *(size if type(size) is int and abs(size) < FARTHEST else 0 for size in sizes))
     if file.images.setdefault(_id(entry, "id"), image) != image:
         raise ValueError(f"has the id {entry['id']!r} of another image")
 
@@ -95,14 +97,16 @@ def _read_annotation(file, number, entry):
     known = [place for place in range(0, len(points), 3) if points[place + 2] > 0]
     if not known:
         return file.leave_out("persons without an annotated joint")
-    if not all(math.isfinite(points[place]) and math.isfinite(points[place + 1]) for place in known):
-        raise ValueError("has keypoints that are no finite numbers")
+    if not all(abs(points[place]) < FARTHEST > abs(points[place + 1]) for place in known):  # NaN is not less either
+        raise ValueError("has keypoints that can be in no image")
     box = array("d", [math.nan] * 4)
     if entry.get("bbox") is not None:
         box = _numbers(entry, "bbox", "x, y, width, height")
-        if len(box) != 4 or not all(map(math.isfinite, box)):
-            raise ValueError(f"has bbox {reprlib.repr(entry['bbox'])}, expected x, y, width, height")
+        if len(box) != 4 or not all(abs(edge) < FARTHEST for edge in box):
+            raise ValueError(f"has bbox {reprlib.repr(entry['bbox'])}, expected x, y, width, height in pixels")
     area = entry.get("area")
+    if type(area) not in (int, float) or not 0 < area < FARTHEST ** 2:
+        area = box[2] * box[3]
     persons = file.persons.setdefault(_id(entry, "category_id"), Annotated(joints))
     if persons.joints != joints:
         raise ValueError(f"has {joints} keypoints, others of its category {persons.joints}")
@@ -110,7 +114,7 @@ def _read_annotation(file, number, entry):
     persons.ids.append(_id(entry, "id"))
     persons.image_ids.append(_id(entry, "image_id"))
     persons.points.extend(points)
-    persons.boxes.extend((*box, area if type(area) in (int, float) else box[2] * box[3]))
+    persons.boxes.extend((*box, area))
 
 
 def _numbers(entry, key, expected):
