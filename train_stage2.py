@@ -107,7 +107,7 @@ def main(argv=None):
                 train_joint(name, data, settings, mixed, cores)
         group.wait()
         if group.first:
-            write_log(settings, persons.skeleton.joints)
+            write_log(settings, persons.skeleton)
     print(next_command(globals(), settings, "test_stage2.py"))
     print(next_command(globals(), settings, f"generate_train_output.py --stage {settings.stage}",
                        ("data_dir", "checkpoint_dir"), "for one more stage"))
@@ -258,12 +258,12 @@ def batches(data, chosen, outside, generator, settings):
         yield images, displacement
 
 
-def write_log(settings, joints):
+def write_log(settings, skeleton):
     """runs/stage{s}_training.csv and .png, put together from the finished joints' checkpoints."""
-    paths = [cascade_path(settings.checkpoint_dir, settings.stage, name) for name in (SHARED, *joints)]
+    paths = [cascade_path(settings.checkpoint_dir, settings.stage, name) for name in (SHARED, *skeleton.joints)]
     rows = [row for path in paths if path.exists() for row in load_cascade_checkpoint(path, settings.stage)["history"]]
     write_rows(Path(settings.run_dir, f"stage{settings.stage}_training.csv"), rows)
-    training_curves(Path(settings.run_dir, f"stage{settings.stage}_training.png"), rows)
+    training_curves(Path(settings.run_dir, f"stage{settings.stage}_training.png"), rows, skeleton)
 
 
 if __name__ == "__main__":

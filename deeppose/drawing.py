@@ -9,13 +9,16 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 from .arrays import whole
+from .metrics import symmetric_joints
 
 # after the palette of Okabe and Ito, which people of any colour vision can tell apart
 RIGHT, LEFT, CENTRE, TRUTH = (230, 159, 0), (86, 180, 233), (240, 100, 170), (255, 255, 255)
 OUTLINE, PAPER, INK = (20, 20, 20), (45, 48, 54), (235, 235, 235)
 LINES = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#888888")
 MARKERS = "os^Dvp*X"
-LABELS = {"loss": "training", "validation_loss": "validation", "pdj": "PDJ@0.2", "pcp": "strict PCP@0.5"}
+LABELS = {"loss": "training", "validation_loss": "validation", "pdj": "PDJ@0.2", "pcp": "strict PCP@0.5",
+          "pck_box": "PCK@0.1 of the box"}
+SCORES = {"pdj_": "PDJ@0.2, ", "pcp_": "PCP, ", "pck_box_": "PCK@0.1 of the box, "}
 
 SMALLEST_TILE = 192  # pixels; smaller crops are enlarged so that lines stay crisp
 SMOOTHING = 4        # tiles are drawn so many times larger and reduced, which smooths the lines
@@ -23,12 +26,15 @@ GAP, LINE_HEIGHT, FONT_SIZE = 6, 16, 12
 LINE_WIDTHS = {"predicted": 3.2, "truth": 1.2}  # tile pixels, without the outline
 DOT_RADII = {"predicted": 3.2, "truth": 1.8}
 OUTLINE_WIDTH = 1.0
+DARKEST, MIDDLE = 32, (1, 99)  # of 16 bits: the grey of the least that was measured; percentiles that are told apart
+MOST_PANELS = 12               # of curves, where no groups of joints are named
+LEGEND_COLUMNS = 7
 
 
 def contact_sheet(path, images, skeleton, layers, captions=None, columns=8):
     """Crops in rows, with skeletons over them, captions below each and a legend at the foot.
 
-    images    (n, S, S, 3) uint8 RGB
+    images    (n, S, S, C) as `on_screen` takes them
     layers    list of (joints (n, J, 2) crop pixels, style), drawn in that order; NaN = missing.
               style "predicted": bold, coloured by the person's right, left and centre; "truth": thin and white
     captions  n strings, or None
@@ -41,12 +47,12 @@ def contact_sheet(path, images, skeleton, layers, captions=None, columns=8):
     texts = [_wrapped(caption, font, tile) for caption in captions or [""] * len(images)]
     text_height = LINE_HEIGHT * max((len(lines) for lines in texts if lines != [""]), default=0)
     width, row_height = GAP + columns * (tile + GAP), tile + text_height + GAP
-    legend = _legend({style for _, style in layers}, width, font)
+    legend = _legend({style for _, style in layers}, bool(skeleton.pairs), width, font)
     sheet = Image.new("RGB", (width, GAP + rows * row_height + legend.height), PAPER)
     draw = ImageDraw.Draw(sheet)
     for number, (image, lines) in enumerate(zip(images, texts, strict=True)):
         left, top = GAP + number % columns * (tile + GAP), GAP + number // columns * row_height
-        large = Image.fromarray(image).resize((tile * SMOOTHING,) * 2, Image.Resampling.BICUBIC)
+        large = Image.fromarray(on_screen(image)).resize((tile * SMOOTHING,) * 2, Image.Resampling.BICUBIC)
         for joints, style in layers:
             # crop pixels to those of the enlarged image, centres at integers in both
             _draw_skeleton(large, (joints[number] + 0.5) * (large.width / size) - 0.5, skeleton, style)
@@ -58,46 +64,65 @@ def contact_sheet(path, images, skeleton, layers, captions=None, columns=8):
         sheet.save(temporary, format="PNG")
 
 
+def on_screen(image):
+    """An image of one channel or three, of 8 bits or 16, as RGB: (S, S, C) uint8 or uint16 -> (S, S, 3) uint8.
+
+    8 bits stay as they are. What 16 bits hold is stretched between percentiles, and 0 is black: not measured, in depth.
+    """
+    if image.dtype == np.uint16:
+        measured = image[image > 0]
+        low, high = np.percentile(measured, MIDDLE) if measured.size else (0, 1)
+        grey = DARKEST + (255 - DARKEST) / max(1, high - low) * (image.astype(np.float32) - low)
+        image = np.where(image > 0, grey.clip(DARKEST, 255), 0).astype(np.uint8)
+    return image.repeat(3, 2) if image.shape[2] == 1 else image
+
+
 def pdj_curves(path, curves, thresholds, skeleton):
     """Detection rate against threshold: a panel for each joint group and one for all joints, a line for each label.
+    Without groups pairs and single joints have panels, if there are few.
 
     curves      label -> (T, J) fractions, NaN = a joint that is never annotated
-    thresholds  T fractions of the torso diameter
+    thresholds  T fractions of the torso diameter; of a skeleton without it of the box
     """
-    panels = {name: [skeleton.index(joint) for joint in joints] for name, joints in skeleton.groups.items()}
-    panels["mean of all joints"] = list(range(len(skeleton.joints)))
-    figure, axes = _panels(len(panels), columns=4)
-    for axis, (title, joints) in zip(axes, panels.items(), strict=True):
+    joints = range(len(skeleton.joints))
+    panels = {name: [skeleton.index(joint) for joint in group] for name, group in skeleton.groups.items()}
+    if not panels:
+        panels = symmetric_joints(skeleton) or {name: (joint,) for joint, name in zip(joints, skeleton.joints)}
+        panels = {name: list(group) for name, group in panels.items()} if len(panels) < MOST_PANELS else {}
+    panels["mean of all joints"] = list(joints)
+    figure, axes = _panels(len(panels), columns=min(4, len(panels)))
+    for axis, (title, group) in zip(axes, panels.items(), strict=True):
         for label, colour, marker in zip(curves, cycle(LINES), cycle(MARKERS), strict=False):
-            rates = np.ma.masked_invalid(np.asarray(curves[label])[:, joints]).mean(1).filled(np.nan)
+            rates = np.ma.masked_invalid(np.asarray(curves[label])[:, group]).mean(1).filled(np.nan)
             axis.plot(thresholds, 100 * rates, color=colour, marker=marker, markersize=3.5, label=label)
         axis.set(title=title, xlim=(0, 1.02 * max(thresholds)), ylim=(0, 100),
                  xticks=np.linspace(0, max(thresholds), 6))
     for axis in axes:
-        axis.set_xlabel("threshold, torso diameters")
+        axis.set_xlabel(f"threshold, {'torso diameters' if skeleton.diameter else 'box sides'}")
         axis.set_ylabel("joints detected, %")
         axis.label_outer()
     _legend_below(figure, axes[0])
     _save(figure, path)
 
 
-def training_curves(path, rows):
+def training_curves(path, rows, skeleton=None):
     """Loss and scores after each epoch, from the rows of a training log.
 
-    rows  list of dictionaries, at least one: "epoch", "loss" and further numbers. Drawn are the losses, whatever
-          begins with "pdj" or "pcp" (percent), and the learning rate where it changes. Where the rows have "joint", as
-          the cascade's do, there is a line for each, with its gains of "pdj" and "pdj_area" over "pdj_before" and
-          "area_before" for scores
+    rows      list of dictionaries, at least one: "epoch", "loss" and further numbers. Drawn are the losses, whatever
+              begins with "pdj", "pcp" or "pck_box" (percent), and the learning rate where it changes. Where the rows
+              have "joint", as the cascade's do, there is a line for each, with its gains of "pdj" and "pdj_area" over
+              "pdj_before" and "area_before" for scores
+    skeleton  whose joints those are; needed for no other rows
     """
     if "joint" in rows[0]:
-        _draw_joints(path, rows)
+        _draw_joints(path, rows, skeleton)
     else:
         _draw_epochs(path, rows)
 
 
 def _draw_epochs(path, rows):
     epochs = _column(rows, "epoch")
-    scores = [key for key in rows[0] if key.startswith(("pdj", "pcp"))]
+    scores = [key for key in rows[0] if key.startswith(("pdj", "pcp", "pck_box"))]
     rates = _column(rows, "learning_rate")
     panels = [("loss", "loss", ["loss", "validation_loss"]), ("validation scores", "%", scores)]
     if np.ptp(rates) > 0:
@@ -107,7 +132,8 @@ def _draw_epochs(path, rows):
     figure, axes = _panels(len(panels), columns=len(panels), width=4.4, height=3.2)
     for axis, (title, unit, keys) in zip(axes, panels, strict=True):
         for key, colour, marker in zip(keys, cycle(LINES[1:]), cycle(MARKERS), strict=False):
-            label = LABELS.get(key) or key.replace("pdj_", "PDJ@0.2, ").replace("pcp_", "PCP, ")
+            own = next((start for start in SCORES if key.startswith(start)), "")
+            label = LABELS.get(key) or SCORES.get(own, "") + key.removeprefix(own)
             axis.plot(epochs, _column(rows, key), color=colour, marker=marker, markersize=3.5,
                       markevery=max(1, len(rows) // 20), label=label)
         _epoch_axis(axis, title, unit)
@@ -116,27 +142,42 @@ def _draw_epochs(path, rows):
     _save(figure, path)
 
 
-def _draw_joints(path, rows):
+def _draw_joints(path, rows, skeleton):
     names = list(dict.fromkeys(row["joint"] for row in rows))
+    score = "PDJ" if skeleton.diameter else "PCK"
     panels = [("training", "loss", "loss", None)]
     panels += [(title, "points gained", after, before) for title, after, before in
-               (("validation PDJ@0.2, over the stage before", "pdj", "pdj_before"),
-                ("validation PDJ, mean of 0.05 ... 0.5, likewise", "pdj_area", "area_before")) if before in rows[0]]
-    figure, axes = _panels(len(panels), columns=len(panels), width=4.4, height=3.6)
-    parts = dict.fromkeys(name.removeprefix("r_").removeprefix("l_") for name in names)
-    colours = dict(zip(parts, cycle(LINES), strict=False))
+               ((f"validation {LABELS['pdj' if skeleton.diameter else 'pck_box']}, over the stage before", "pdj",
+                 "pdj_before"),
+                (f"validation {score}, mean of {'0.05 ... 0.5' if skeleton.diameter else '0.025 ... 0.25'}, likewise",
+                 "pdj_area", "area_before")) if before in rows[0]]
+    legend = math.ceil(len(names) / LEGEND_COLUMNS)  # lines
+    figure, axes = _panels(len(panels), columns=len(panels), width=4.4, height=3.6 + 0.2 * max(0, legend - 2))
+    looks = _looks(skeleton)
     for axis, (title, unit, after, before) in zip(axes, panels, strict=True):
         if before:
             axis.axhline(0, color="0.4", linewidth=0.8)
         for name in names:
             own = [row for row in rows if row["joint"] == name]
             values = _column(own, after) - (_column(own, before) if before else 0)
-            left = name.startswith("l_")
-            axis.plot(_column(own, "epoch"), values, color=colours[name.removeprefix("r_").removeprefix("l_")],
-                      linestyle="--" if left else "-", marker="s" if left else "o", markersize=3.5, label=name)
+            axis.plot(_column(own, "epoch"), values, markersize=3.5, label=name, **looks.get(name, {"color": LINES[0]}))
         _epoch_axis(axis, title, unit)
     _legend_below(figure, axes[0])
     _save(figure, path)
+
+
+def _looks(skeleton):
+    """Joint -> how its line is drawn: a pair in one colour, the left one dashed; markers where colours run out."""
+    of_left = {left: right for right, left in skeleton.pairs}
+    first = dict.fromkeys(of_left.get(name, name) for name in skeleton.joints)
+    style = {name: (LINES[number % len(LINES)], number // len(LINES) * 2) for number, name in enumerate(first)}
+    looks = {}
+    for name in skeleton.joints:
+        colour, marker = style[of_left.get(name, name)]
+        left = name in of_left
+        looks[name] = {"color": colour, "linestyle": "--" if left else "-",
+                       "marker": MARKERS[(marker + left) % len(MARKERS)]}
+    return looks
 
 
 def _panels(count, columns, width=2.7, height=2.5):
@@ -167,7 +208,8 @@ def _epoch_axis(axis, title, unit):
 
 def _legend_below(figure, axis):
     handles, labels = axis.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(7, len(labels)), frameon=False, fontsize=9)
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(LEGEND_COLUMNS, len(labels)), frameon=False,
+                  fontsize=9)
 
 
 def _save(figure, path):
@@ -205,10 +247,12 @@ def _colour(side, style):
     return TRUTH if style == "truth" else {"right": RIGHT, "left": LEFT, "centre": CENTRE}[side]
 
 
-def _legend(styles, width, font):
-    """The sheet's foot, `width` pixels wide, as an image."""
+def _legend(styles, sides, width, font):
+    """The sheet's foot, `width` pixels wide, as an image; sides: whether left and right are told apart."""
     entries = [("true pose", TRUTH, "truth")] if "truth" in styles else []
-    if "predicted" in styles:
+    if "predicted" in styles and not sides:
+        entries += [("predicted", CENTRE, "predicted")] if entries else []
+    elif "predicted" in styles:
         first = "predicted: person's right" if entries else "person's right"
         entries += [(first, RIGHT, "predicted"), ("person's left", LEFT, "predicted"), ("centre", CENTRE, "predicted")]
     sample, x, y, placed = 26, GAP, GAP, []

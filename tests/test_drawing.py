@@ -8,13 +8,17 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from deeppose import drawing
-from deeppose.drawing import contact_sheet, pdj_curves, training_curves
+from deeppose.drawing import contact_sheet, on_screen, pdj_curves, training_curves
 from deeppose.errors import Failure
 from deeppose.reports import THRESHOLDS
-from deeppose.skeletons import LSP
+from deeppose.skeletons import LSP, Skeleton
 
 NAN = np.nan
 GREY = (90, 90, 90)
+HORSE = Skeleton(("nose", "r_hoof", "l_hoof", "tail"), pairs=(("r_hoof", "l_hoof"),))
+SNAIL = Skeleton(("nose", "tail"))
+HAND = Skeleton(tuple(f"{side}_{number}" for side in ("r", "l") for number in range(12)),
+                pairs=tuple((f"r_{number}", f"l_{number}") for number in range(12)))
 
 
 def joints_in_a_grid(size):
@@ -114,6 +118,40 @@ def test_the_legend_names_the_styles_that_are_drawn(tmp_path):
     assert footers[1].max() > 200 > footers[0].max()
 
 
+def test_8_bits_are_shown_as_they_are_and_16_stretched():
+    generator = np.random.default_rng(0)
+    colour = generator.integers(256, size=(9, 9, 3), dtype=np.uint8)
+    assert on_screen(colour) is colour
+    np.testing.assert_array_equal(on_screen(colour[:, :, :1]), colour[:, :, :1].repeat(3, 2))
+    depth = np.zeros((20, 20, 1), np.uint16)
+    depth[4:] = 2000 + 10 * np.arange(320).reshape(16, 20, 1)  # millimetres, of a range that 8 bits do not hold
+    depth[19, 19] = 60000
+    shown = on_screen(depth)
+    assert shown.shape == (20, 20, 3) and shown.dtype == np.uint8 and not shown[:4].any()
+    grey = shown[4:, :, 0].ravel()
+    assert (np.diff(grey.astype(int)) >= 0).all() and grey[0] == drawing.DARKEST and grey[-1] == 255
+    assert len(set(grey)) > 150
+    for level in (0, 7, 65535):
+        flat = on_screen(np.full((5, 5, 1), level, np.uint16))
+        assert len(set(flat.ravel())) == 1 and bool(flat.any()) == (level > 0)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_sheet_of_one_channel_and_of_joints_alone(tmp_path, dtype):
+    images = np.full((1, 200, 200, 1), 200, dtype)
+    joints = np.array([[[50.0, 50], [150, 150]]])
+    contact_sheet(tmp_path / "snail.png", images, SNAIL, [(joints, "truth"), (joints, "predicted")])
+    with Image.open(tmp_path / "snail.png") as picture:
+        picture = np.asarray(picture)
+    for joint in joints[0]:
+        assert tuple(picture[on_sheet(joint, 200)]) == drawing.CENTRE
+    middle = picture[on_sheet(np.array([100, 100]), 200)]  # no limb lies there
+    assert tuple(middle) == (200, 200, 200) if dtype == np.uint8 else len(set(middle)) == 1
+    footer = picture[drawing.GAP + 200:]
+    assert [(footer == colour).all(-1).any() for colour in (drawing.RIGHT, drawing.LEFT, drawing.CENTRE)] == [
+        False, False, True]  # it has no sides
+
+
 def test_a_sheet_of_nobody_is_a_picture(tmp_path):
     assert sheet(tmp_path / "none.png", grey(0, 64), [(np.empty((0, 14, 2)), "truth")], []).size
 
@@ -151,6 +189,19 @@ def test_pdj_curves(tmp_path, drawn):
     assert np.isnan(panels["head"][0].get_ydata()).all()
 
 
+@pytest.mark.parametrize("skeleton, titles", [
+    (HORSE, ["nose", "hoof", "tail", "mean of all joints"]), (SNAIL, ["nose", "tail", "mean of all joints"]),
+    (HAND, ["mean of all joints"])])
+def test_curves_without_groups_and_torso(tmp_path, drawn, skeleton, titles):
+    rates = np.random.default_rng(0).uniform(size=(10, len(skeleton.joints)))
+    pdj_curves(tmp_path / "pdj.png", {"stage 1": rates}, [t / 2 for t in THRESHOLDS], skeleton)
+    panels = {axis.get_title(): axis for axis in drawn[0].axes}
+    assert list(panels) == titles
+    assert panels["mean of all joints"].get_xlabel() == "threshold, box sides"
+    if skeleton == HORSE:
+        np.testing.assert_allclose(panels["hoof"].lines[0].get_ydata(), 50 * (rates[:, 1] + rates[:, 2]))
+
+
 def epoch_rows(count):
     return [{"epoch": e + 1, "loss": 1 / (e + 1), "validation_loss": 2 / (e + 1), "pdj": 10.0 * e, "pcp": 9.0 * e,
              "pdj_lsp": 8.0 * e, "learning_rate": 1e-3 / (1 + e), "memory_mib": NAN, "seconds": 3.0}
@@ -173,7 +224,7 @@ def test_training_curves_of_epochs(tmp_path, drawn, count, panels):
 def test_training_curves_of_a_cascade_show_each_joints_gain(tmp_path, drawn):
     rows = [{"joint": joint, "epoch": e + 1, "loss": 0.1, "pdj": 50.0 + e, "pdj_before": 48.0, "pdj_area": 40.0,
              "area_before": 41.0, "learning_rate": 1e-3} for joint in LSP.joints for e in range(3)]
-    training_curves(tmp_path / "curves.png", rows[:-1])  # the last joint has an epoch to go
+    training_curves(tmp_path / "curves.png", rows[:-1], LSP)  # the last joint has an epoch to go
     loss, pdj, area = drawn[0].axes
     assert [line.get_label() for line in loss.lines] == list(LSP.joints)
     np.testing.assert_array_equal([line.get_ydata() for line in pdj.lines[1:14]], [[2, 3, 4]] * 13)
@@ -181,6 +232,24 @@ def test_training_curves_of_a_cascade_show_each_joints_gain(tmp_path, drawn):
     np.testing.assert_array_equal(area.lines[1].get_ydata(), [-1, -1, -1])
     looks = {(line.get_color(), line.get_linestyle()) for line in loss.lines}
     assert len(looks) == 14
+
+
+def test_training_curves_of_a_skeleton_without_torso(tmp_path, drawn):
+    rows = [{"epoch": e + 1, "loss": 1.0, "pck_box": 10.0 * e, "pck_box_wild": 9.0 * e, "learning_rate": 1e-3}
+            for e in range(3)]
+    training_curves(tmp_path / "curves.png", rows)
+    assert [line.get_label() for line in drawn[0].axes[1].lines] == ["PCK@0.1 of the box", "PCK@0.1 of the box, wild"]
+    rows = [{"joint": joint, "epoch": e + 1, "loss": 0.1, "pdj": 50.0, "pdj_before": 48.0, "pdj_area": 40.0,
+             "area_before": 41.0} for joint in HAND.joints for e in range(2)]
+    training_curves(tmp_path / "cascade.png", rows, HAND)
+    assert [axis.get_title() for axis in drawn[1].axes] == [
+        "training", "validation PCK@0.1 of the box, over the stage before",
+        "validation PCK, mean of 0.025 ... 0.25, likewise"]
+    looks = [(line.get_color(), line.get_linestyle(), line.get_marker()) for line in drawn[1].axes[0].lines]
+    assert len(set(looks)) == 24
+    assert [look[0] for look in looks[:12]] == [look[0] for look in looks[12:]]  # a pair has one colour
+    training_curves(tmp_path / "shared.png", [row | {"joint": "shared"} for row in rows[:2]], HAND)
+    assert [line.get_label() for line in drawn[2].axes[0].lines] == ["shared"]
 
 
 @pytest.mark.parametrize("write", [
