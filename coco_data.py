@@ -88,7 +88,7 @@ def prepare(settings):
     persons, lost, skeleton, left_out = list_persons(files, folders, settings)
     if not files["test"]:
         persons.test = draw_test(persons.group, settings.test_share, generator)
-    hashed = not settings.block and settings.channels == "three" and persons.first.sum() <= settings.duplicates_up_to
+    hashed = not settings.block and persons.first.sum() <= settings.duplicates_up_to
     with worker_map(settings.workers if len(persons) > 400 else 1) as parallel:
         found = survey(persons, skeleton, settings.largest_unreadable, parallel, lost,
                        channels=3 if settings.channels == "three" else 1, thumbnails=hashed)
@@ -127,8 +127,7 @@ def prepare(settings):
         print(f"near-duplicate photographs: {len(pairs)} pairs; {len({pair['test_row'] for pair in duplicates})} test "
               "persons are in training photographs too, listed in dataset.json")
     elif not settings.block:
-        print("near-duplicate photographs were not looked for: "
-              + ("images of one channel" if settings.channels == "one" else "more than --duplicates-up-to"))
+        print("near-duplicate photographs were not looked for: there are more than --duplicates-up-to")
     print(f"arrays in {settings.data_dir}, crops with their joints in {picture}: see that they fit")
 
 

@@ -15,6 +15,8 @@ _MOST_PAIRS = 200  # of an image, on the average; more would fill the memory
 
 def thumbnail(image):
     """A PIL image of any size -> (32, 32) uint8 grey; the aspect is not kept, so that crops of one photograph agree."""
+    if image.mode == "F":  # one channel of 8 or 16 bits; the hash looks at no scale
+        image = image.point(lambda value: value * (255 / max(image.getextrema()[1], 1)))
     return np.asarray(image.convert("L").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
 
 

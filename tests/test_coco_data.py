@@ -145,7 +145,7 @@ def test_near_duplicates_never_stand_on_both_sides(tmp_path, capsys):
     assert made["train_split"][0] == 0
     capsys.readouterr()
     prepare(tmp_path, tmp_path, "--test", "test.json", "--duplicates-up-to", 5)
-    assert "not looked for: more than --duplicates-up-to" in capsys.readouterr().out
+    assert "not looked for: there are more than --duplicates-up-to" in capsys.readouterr().out
 
 
 def test_films_are_held_out_by_blocks(tmp_path):
@@ -161,12 +161,12 @@ def test_films_are_held_out_by_blocks(tmp_path):
 def test_depth_images_stay_of_one_channel_and_16_bits(tmp_path):
     save(tmp_path, train=content(8))
     for number in range(8):
-        depth = np.random.default_rng(number).integers(500, 4000, SIZE[::-1]).astype(np.uint16)
-        Image.fromarray(depth).save(tmp_path / "images" / f"{number}.png")
+        depth = np.random.default_rng(number % 7).integers(500, 4000, (12, 18)).astype(np.uint16)
+        Image.fromarray(depth.repeat(5, 0).repeat(5, 1)).save(tmp_path / "images" / f"{number}.png")
     made = prepare(tmp_path, tmp_path, "--channels", "one")
     assert made["train_images"].dtype == np.uint16 and made["train_images"].shape[1:] == (32, 32, 1)
     assert 1000 < made["train_images"].mean() < 3500
-    assert made["dataset"]["near_duplicates"] == {"looked_for": False, "pairs": 0}
+    assert made["dataset"]["near_duplicates"] == {"looked_for": True, "pairs": 1}
 
 
 def test_boxes_may_come_from_joints_and_coordinates_from_the_corner(tmp_path):
