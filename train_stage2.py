@@ -253,7 +253,7 @@ def batches(data, chosen, outside, generator, settings):
         if settings.shared_network:
             own = torch.arange(joints, device=joint.device) == joint[:, None]  # (B, J)
             displacement = displacement.where(own[..., None], torch.nan)
-        colour = random_colour(count, generator, settings.colour)
+        colour = random_colour(count, generator, settings.colour, pixels.channels)
         images = sample_windows(crops, places, windows, settings.crop_size, reduction, colour, buffer, pixels)
         yield images, displacement
 

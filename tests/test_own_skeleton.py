@@ -61,7 +61,7 @@ def prepare(folder, skeleton, bits, count=30):
 
 @pytest.mark.parametrize("name, bits, network", [("three joints and nothing else", 16, "regression"),
                                                  ("a hand of sixty joints", 8, "integral")])
-@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.filterwarnings("error")
 def test_any_skeleton_passes_through_all_six_scripts(tmp_path, capsys, name, bits, network):
     skeleton = SKELETONS[name]
     pixels = prepare(tmp_path, skeleton, bits)
