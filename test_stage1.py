@@ -17,7 +17,7 @@ from deeppose.devices import Cores, Stopwatch, choose_device
 from deeppose.losses import masked_loss
 from deeppose.persons import load_persons
 from deeppose.settings import next_command, parse_settings
-from deeppose.testing import mean_pose, write_test_run
+from deeppose.testing import mean_pose, print_box_extensions, score_box_extensions, write_test_run
 from networks.trained_stages import load_stage1
 
 DATA_DIR = "data"               # prepared arrays
@@ -29,6 +29,7 @@ THREADS = 0                     # 0 ... 1024: of a CPU; 0 = one for each core th
 IMAGES = "auto"                 # auto | resident | streamed: on the device whole or read ahead of each batch
 BATCH_SIZE = 64                 # 1 ... 65536: persons a step
 FLIP_TEST = False               # average with the mirrored window's prediction
+BOX_EXTENSIONS: tuple[float, ...] = ()  # 0.1 ... 10: score also boxes round the true joints, so many times as large
 
 
 def main(argv=None):
@@ -45,16 +46,24 @@ def test(settings):
     cores.look(0.5)
     watch = Stopwatch()
     rows = torch.arange(len(persons.crops), device=device)
-    poses = stage1.predict(persons, rows, settings.flip_test, settings.batch_size)
+    poses, confidence = stage1.predict_with_confidence(persons, rows, settings.flip_test, settings.batch_size)
     pose = poses.cpu().numpy()  # waits for a GPU
     seconds = watch.seconds
     windows = box_windows(len(rows), persons.crop_size, persons.context, device)
     predicted, truth = to_window(poses, windows), to_window(persons.joints_px, windows)
     loss = masked_loss(predicted, truth, stage1.network.loss_name).item()
 
+    def predict(windows):
+        return stage1.predict(persons, rows, settings.flip_test, settings.batch_size, windows)
+
+    more = {"loss": loss, "other_split": stage1.other_split}
+    if settings.box_extensions:
+        more["box_extensions"] = score_box_extensions(predict, persons, settings.box_extensions)
     predicted = {"mean pose": mean_pose(settings.data_dir, len(rows)), "stage 1": pose}
-    write_test_run(settings.run_dir, 1, predicted, persons, settings, seconds, loss=loss,
-                   other_split=stage1.other_split)
+    confidences = {} if confidence is None else {"stage 1": confidence.cpu().numpy()}
+    write_test_run(settings.run_dir, 1, predicted, persons, settings, seconds, confidences, **more)
+    if settings.box_extensions:
+        print_box_extensions(more["box_extensions"], "stage 1")
     print(f"loss {loss:.5f}; {len(rows) / seconds:.1f} persons a second on {device}")
     print(next_command(globals(), settings, "generate_train_output.py", ("data_dir", "checkpoint_dir")))
 

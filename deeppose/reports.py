@@ -119,14 +119,14 @@ def _percent(fraction):
 
 
 def headlines(scores):
-    """The few numbers that stand for a result of `score`: title -> percent, of those that it has."""
+    """The few numbers that stand for a result of `score`: title -> percent, of those that it has. PCP is strict."""
     limbs = _means(scores, "pcp_strict@0.5")
     parts = _means(scores, "pcp_strict@0.5_symmetric")
     chosen = {"PCK@0.2": ("pck@0.2", "mean"), "PDJ@0.1": ("pdj", "0.10"),
               "PCKh@0.5": ("pckh@0.5", "total" if _means(scores, "pckh@0.5") else "mean"),
               **({} if "pck@0.2" in scores else {"PCK@0.1 of box": ("pck_box@0.1", "mean")}),
-              **{f"PCP, {mean[4:]} parts": ("pcp_strict@0.5_symmetric", mean) for mean in parts},
-              **{f"PCP, {mean[4:]} limbs": ("pcp_strict@0.5", mean) for mean in limbs}}
+              **{f"{mean[4:]}-part PCP": ("pcp_strict@0.5_symmetric", mean) for mean in parts},
+              **{f"{mean[4:]}-limb PCP": ("pcp_strict@0.5", mean) for mean in limbs}}
     return {title: scores[metric][part] for title, (metric, part) in chosen.items() if metric in scores}
 
 
@@ -152,7 +152,7 @@ def table(columns, gains=()):
             rates = {name: scores.get(key, {}).get(part) for name, scores in columns.items()}
             mean = key if part == "mean" else f"{key}_{part}"
             cells = [f"{_gain(rates[before], rates[name]):>7}" if before else
-                     _cell(rates[name]).rjust(width - 5)
+                     cell(rates[name]).rjust(width - 5)
                      + _error(columns[name]["standard_error"].get(mean)).ljust(5) for name, before in layout]
             lines.append((f"  {'at ' if key == 'pdj' else ''}{part}".ljust(names) + "".join(cells)).rstrip())
     symmetric = {title: columns[last].get(f"{TITLES[title]}_symmetric") for title in rows_of}
@@ -160,7 +160,7 @@ def table(columns, gains=()):
         lines += ["", f"left and right averaged, {last}"]
     for title, rates in symmetric.items():
         if rates:
-            lines += _wrapped(f"{title}: ", [f"{part} {_cell(rate)}" for part, rate in rates.items()
+            lines += _wrapped(f"{title}: ", [f"{part} {cell(rate)}" for part, rate in rates.items()
                                              if not re.fullmatch(r"mean\d+", part)])
     left_out = first.get("left_out", {})
     return "\n".join(lines + [""] * bool(left_out) + [f"{what}: left out, {why}" for what, why in left_out.items()])
@@ -257,7 +257,8 @@ def _output(command):
         return ""
 
 
-def _cell(value):
+def cell(value):
+    """A rate as tables show it."""
     return "-" if value is None or np.isnan(value) else f"{value:.1f}"
 
 

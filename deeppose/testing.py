@@ -2,87 +2,204 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from . import arrays
+from . import arrays, oks
+from .crops import box_windows, make_windows
 from .drawing import contact_sheet, pdj_curves
-from .metrics import diameters, distances, joint_hits, limb_hits, paired_bootstrap, part_means
-from .reports import THRESHOLDS, provenance, score, table
+from .metrics import (
+    diameters,
+    distances,
+    joint_hits,
+    limb_hits,
+    paired_bootstrap,
+    part_means,
+    reference_lengths,
+)
+from .reports import TITLES, cell, headlines, provenance, score, table, thresholds_to
+from .stored_crops import to_image_px
 
 SHOWN = 8  # persons of each kind on the contact sheet
 
 
 def mean_pose(data_dir, count):
-    """The mean of the training persons' joints in their crops, for every one of `count` persons: (count, J, 2)."""
+    """The mean of the training persons' joints in their crops, for every one of `count` persons: (count, J, 2); NaN
+    where a joint is annotated on none of them."""
     labels = arrays.load(Path(data_dir, "train_labels.npy"))
-    split = arrays.load(Path(data_dir, "train_split.npy"))
-    return np.broadcast_to(np.nanmean(labels[split == 0], axis=0), (count, *labels.shape[1:]))
+    labels = labels[arrays.load(Path(data_dir, "train_split.npy")) == 0]
+    seen = ~np.isnan(labels).all(0)  # (J, 2)
+    mean = np.full(labels.shape[1:], np.nan, np.float32)
+    mean[seen] = np.nanmean(labels[:, seen], axis=0)
+    return np.broadcast_to(mean, (count, *mean.shape))
 
 
-def write_test_run(run_dir, stage, poses, persons, settings, seconds, **more):
+def write_test_run(run_dir, stage, poses, persons, settings, seconds, confidences=None, **more):
     """Score poses, print the table and write runs/stage{stage}.json, ..._predictions.npy, ..._pdj.png and ....png.
 
-    stage    number of the last stage
-    poses    name -> (N, J, 2) crop pixels, in order; the last one is this stage's
-    persons  the test split
-    more     further facts for the JSON
-    Returns  the JSON's content
+    stage        number of the last stage
+    poses        name -> (N, J, 2) crop pixels, in order; the last one is this stage's
+    persons      the test split
+    confidences  name -> (N, J), of those poses that have it: what OKS-AP ranks persons by
+    more         further facts for the JSON
+    Returns      the JSON's content
     """
-    folder, truth, skeleton = Path(run_dir), persons.truth, persons.skeleton
-    names = list(poses)
-    scores = {name: score(pose, truth, persons.head_sizes, skeleton) for name, pose in poses.items()}
+    folder, truth, skeleton, names = Path(run_dir), persons.truth, persons.skeleton, list(poses)
+    scores = {name: score_persons(pose, persons) for name, pose in poses.items()}
+    if "coco" in persons.dataset:
+        add_oks(scores, poses, confidences or {}, persons, settings.data_dir)
     stages = [name for name in names if name.startswith("stage")]
     gains = list(zip(stages, stages[1:]))
     content = {**scores[names[-1]]}
     for before, after in gains:
-        content[f"gain_over_{before.replace(' ', '')}"] = gain(poses[before], poses[after], truth, skeleton)
+        content[f"gain_over_{before.replace(' ', '')}"] = gain(poses[before], poses[after], truth, skeleton,
+                                                               persons.head_sizes, persons.box_side)
     duplicates = sorted({pair["test_row"] for pair in persons.dataset["test_duplicates"]})
     if duplicates:
         kept = np.setdiff1d(np.arange(len(truth)), duplicates)
-        content["without_training_duplicates"] = score(poses[names[-1]][kept], truth[kept], persons.head_sizes[kept],
-                                                       skeleton)
+        content["without_training_duplicates"] = score_persons(poses[names[-1]], persons, kept)
     content |= {name: scores[name] for name in names[:-1]}
-    content |= {"box": "the whole image squared" if persons.dataset["settings"]["test_boxes"] == "image" else
-                "from the annotated joints", **more, **provenance(settings, seconds, persons.device)}
+    content |= {"box": box_of(persons.dataset), **more, **provenance(settings, seconds, persons.device)}
 
     arrays.save(folder / f"stage{stage}_predictions.npy", poses[names[-1]].astype(np.float32), "predictions")
     arrays.save_json(folder / f"stage{stage}.json", content)
     print(table(scores, gains=gains))
     if duplicates:
-        rest = content["without_training_duplicates"]
-        print(f"{names[-1]} without the {len(duplicates)} test photographs that are also in training: "
-              f"PCK@0.2 {rest['pck@0.2']['mean']:.1f}, strict PCP {rest['pcp_strict@0.5']['mean10']:.1f} (10 sticks), "
-              f"{rest['pcp_strict@0.5']['mean8']:.1f} (8 limbs)")
+        rest = headlines(content["without_training_duplicates"])
+        print(f"{names[-1]} without the {len(duplicates)} test persons whose photographs are also in training, "
+              "PCP strict: "
+              + ", ".join(f"{title} {cell(rate)}" for title, rate in rest.items()))
     if gains:
-        change = content[f"gain_over_{gains[-1][0].replace(' ', '')}"]["pcp_strict@0.5_mean8"]
-        print(f"{gains[-1][1]} over {gains[-1][0]}, strict PCP of 8 limbs: {change['gain']:+.2f} points, "
-              f"95% interval {change['low']:+.2f} to {change['high']:+.2f}")
+        print_gain(*gains[-1], content[f"gain_over_{gains[-1][0].replace(' ', '')}"])
 
-    spans = diameters(truth, skeleton)
+    thresholds = thresholds_of(persons)
+    spans = reference_lengths(truth, skeleton, persons.box_side)
+    shown = thresholds if skeleton.diameter else [threshold / 2 for threshold in thresholds]
     pdj_curves(folder / f"stage{stage}_pdj.png",
-               {name: np.stack([part_means(joint_hits(pose, truth, spans, t)) for t in THRESHOLDS])
-                for name, pose in poses.items()}, THRESHOLDS, skeleton)
-    show_persons(folder / f"stage{stage}.png", poses[names[-1]], persons, spans)
+               {name: np.stack([part_means(joint_hits(pose, truth, spans, t)) for t in thresholds])
+                for name, pose in poses.items()}, shown, skeleton)
+    show_persons(folder / f"stage{stage}.png", poses[names[-1]], persons)
     print(f"written to {folder}: " + ", ".join(f"stage{stage}{end}" for end in
                                                (".json", "_predictions.npy", "_pdj.png", ".png")))
     return content
 
 
-def gain(before, after, truth, skeleton):
+def score_persons(pose, persons, rows=slice(None)):
+    """`score` of poses (N, J, 2) of persons, or of some rows of them."""
+    return score(pose[rows], persons.truth[rows], persons.head_sizes[rows], persons.skeleton, thresholds_of(persons),
+                 persons.box_side)
+
+
+def thresholds_of(persons):
+    """The points of the data set's PDJ curve; dataset.json's "pdj_to" is the last, 0.5 where it does not tell."""
+    return thresholds_to(persons.dataset.get("pdj_to", 0.5))
+
+
+def box_of(dataset):
+    """In words, what a network sees at test. Older dataset.json do not tell, and are LSP's."""
+    whole = dataset.get("settings", {}).get("test_boxes") == "image"
+    return dataset.get("box") or ("the whole image squared" if whole else "from the annotated joints")
+
+
+def add_oks(scores, poses, confidences, persons, data_dir):
+    """Put "oks" into each of the scores: see oks.scores."""
+    edges = arrays.load(Path(data_dir, "test_boxes.npy"))
+    truth = to_image_px(persons.truth, edges, persons.crop_size)
+    for name, pose in poses.items():
+        ranks = confidences[name].mean(1) if name in confidences else None
+        found = oks.scores(to_image_px(pose, edges, persons.crop_size), truth, persons.dataset["coco"], ranks)
+        scores[name]["oks"] = found
+        if "AP" not in found:
+            scores[name].setdefault("left_out", {})["OKS-AP"] = oks.NOT_INSTALLED
+
+
+def gain(before, after, truth, skeleton, head_sizes=None, box_side=None):
     """Paired bootstrap over persons: points gained, with 95% interval, of the headline scores."""
-    spans = diameters(truth, skeleton)
-    hits = {"pck@0.2": lambda pose: joint_hits(pose, truth, spans, 0.2),
-            "pcp_strict@0.5_mean10": lambda pose: limb_hits(pose, truth, skeleton),
-            "pcp_strict@0.5_mean8": lambda pose: limb_hits(pose, truth, skeleton)[:, skeleton.paper_limb_indices]}
+    def joints(reference, threshold):
+        return lambda pose: joint_hits(pose, truth, reference, threshold)
+
+    def limbs(columns):
+        return lambda pose: limb_hits(pose, truth, skeleton)[:, columns]
+
+    hits = {}
+    if skeleton.diameter:
+        hits["pck@0.2"] = joints(diameters(truth, skeleton), 0.2)
+    elif box_side is not None:
+        hits["pck_box@0.1"] = joints(np.full(len(truth), box_side), 0.1)
+    for columns in filter(len, (list(range(len(skeleton.limbs))), skeleton.paper_limb_indices)):
+        hits[f"pcp_strict@0.5_mean{len(columns)}"] = limbs(columns)
+    if head_sizes is not None and np.isfinite(head_sizes).any():
+        scored = [index for index, name in enumerate(skeleton.joints) if name not in skeleton.unscored]
+        of = joints(head_sizes, 0.5)
+        hits[f"pckh@0.5_mean{len(scored)}" if skeleton.unscored else "pckh@0.5"] = lambda pose: of(pose)[:, scored]
     result = {}
-    for name, of in hits.items():
-        change, (low, high) = paired_bootstrap(of(before), of(after))
+    for name, of_pose in hits.items():
+        change, (low, high) = paired_bootstrap(of_pose(before), of_pose(after))
         result[name] = {"gain": 100 * change, "low": 100 * low, "high": 100 * high}
     return result
 
 
-def show_persons(path, predicted, persons, spans):
-    """The best, median and worst persons by mean joint error in diameters, with true and predicted skeletons."""
-    truth = persons.truth
+def print_gain(before, after, changes):
+    """Print what one stage gained over the one before, by the paper's limbs where the skeleton names them.
+
+    changes  result of `gain`
+    """
+    key = "pcp_strict@0.5_mean8" if "pcp_strict@0.5_mean8" in changes else next(iter(changes))
+    metric, _, count = key.partition("_mean")
+    title = next(title for title, name in TITLES.items() if name == metric)
+    of = f" of {count} {'limbs' if metric.startswith('pcp') else 'joints'}" if count else ""
+    print("{} over {}, {}{}: {gain:+.2f} points, 95% interval {low:+.2f} to {high:+.2f}".format(
+        after, before, title, of, **changes[key]))
+
+
+def score_box_extensions(predict, persons, extensions):
+    """Scores of boxes round the true joints, so many times as large, which no fair test knows.
+
+    predict  function: windows (N, 2, 3) on the persons' crops -> poses (N, J, 2) tensor, crop pixels
+    Returns  {"boxes": in words, extension: a result of `score` and "padded": percent of persons whose box reaches
+             beyond the stored crop, ...}
+    """
+    found = {"boxes": "round the true joints, times the extension: uses the truth"}
+    for extension in extensions:
+        windows, beyond = truth_windows(persons, extension)
+        pose = predict(windows).cpu().numpy()
+        found[str(extension)] = score_persons(pose, persons) | {"padded": 100 * beyond.float().mean().item()}
+    return found
+
+
+def truth_windows(persons, extension):
+    """Squares about the bounding boxes of persons' annotated joints; the box of one who has none.
+
+    extension  of the square's side, in the bounding box's longer one
+    Returns    windows (N, 2, 3) on the crops; (N,) bool, which reach beyond them and are padded there
+    """
+    joints, size = persons.joints_px, persons.crop_size
+    known = ~joints.isnan().any(-1, keepdim=True)  # (N, J, 1)
+    low, high = joints.masked_fill(~known, torch.inf).amin(1), joints.masked_fill(~known, -torch.inf).amax(1)  # (N, 2)
+    sides = extension * (high - low).amax(1).clamp(min=1)  # one joint alone has no extent
+    windows = make_windows((low + high) / 2, sides)
+    nobody = ~known.any(1)[:, 0]
+    windows[nobody] = box_windows(int(nobody.sum()), size, persons.context, joints.device)
+    centres, reach = windows[:, :, 2], windows[:, :1, 0] / 2
+    return windows, ((centres - reach < -0.5) | (centres + reach > size - 0.5)).any(1)
+
+
+def print_box_extensions(found, name):
+    """found: of `score_box_extensions`; name: of the stage."""
+    rows = {extension: {"padded": scores["padded"], **headlines(scores)} for extension, scores in found.items()
+            if extension != "boxes"}
+    titles = list(next(iter(rows.values())))
+    print(f"\n{name} on boxes {found['boxes']}, so no fair score; percent, PCP strict\nextension"
+          + "".join(title.rjust(len(title) + 3) for title in titles))
+    for extension, cells in rows.items():
+        print(f"{extension:>9}" + "".join(cell(cells[title]).rjust(len(title) + 3) for title in titles))
+    print("padded: of the persons, on whom the box reaches beyond the stored crop")
+
+
+def show_persons(path, predicted, persons):
+    """The best, median and worst persons by mean joint error in diameters, or where the skeleton has none in boxes,
+    with true and predicted skeletons."""
+    truth, skeleton = persons.truth, persons.skeleton
+    spans = diameters(truth, skeleton) if skeleton.diameter else np.full(len(truth), persons.box_side)
     away = distances(predicted, truth)
     errors = np.nansum(away, 1) / np.maximum(np.isfinite(away).sum(1), 1) / np.where(spans > 0, spans, np.nan)
     order = np.argsort(errors)
@@ -91,10 +208,10 @@ def show_persons(path, predicted, persons, spans):
     middle = (len(order) - count) // 2
     chosen = np.concatenate([order[:count], order[middle:middle + count], order[len(order) - count:]])
     kinds = [kind for kind in ("best", "median", "worst") for _ in range(count)]
-    images = persons.dataset["test"]["image"]
-    captions = [f"{kind}: {images[i]}, {errors[i]:.2f} diam" for kind, i in zip(kinds, chosen)]
+    images, unit = persons.dataset["test"]["image"], "diam" if skeleton.diameter else "box"
+    captions = [f"{kind}: {images[i]}, {errors[i]:.2f} {unit}" for kind, i in zip(kinds, chosen)]
     margin = round((persons.crop_size - persons.box_side) / 2)  # shown is the box, not the context round it
     crops = persons.crops[chosen.tolist(), margin:-margin or None, margin:-margin or None].cpu().numpy()
-    contact_sheet(path, crops, persons.skeleton,
-                  [(truth[chosen] - margin, "truth"), (predicted[chosen] - margin, "predicted")], captions,
-                  columns=max(count, 1))
+    crops = crops.view(np.uint16) if crops.dtype == np.int16 else crops
+    contact_sheet(path, crops, skeleton, [(truth[chosen] - margin, "truth"), (predicted[chosen] - margin, "predicted")],
+                  captions, columns=max(count, 1))

@@ -161,12 +161,12 @@ def test_pck_at_fractions_of_the_box_by_hand():
 
 
 def test_headlines_are_of_what_there_is():
-    assert list(headlines(scores_of(10))) == ["PCK@0.2", "PDJ@0.1", "PCKh@0.5", "PCP, 6 parts", "PCP, 10 limbs",
-                                              "PCP, 8 limbs"]
+    assert list(headlines(scores_of(10))) == ["PCK@0.2", "PDJ@0.1", "PCKh@0.5", "6-part PCP", "10-limb PCP",
+                                              "8-limb PCP"]
     truth = np.random.default_rng(0).uniform(0, 200, (40, 4, 2))
     scores = score(near(truth, 9) + [[99, 0], [0, 0], [0, 0], [0, 0]], truth, np.full(40, 30), HORSE, box_side=170)
     found = headlines(scores)
-    assert list(found) == ["PCKh@0.5", "PCK@0.1 of box", "PCP, 1 parts", "PCP, 2 limbs"]
+    assert list(found) == ["PCKh@0.5", "PCK@0.1 of box", "1-part PCP", "2-limb PCP"]
     assert found["PCKh@0.5"] == scores["pckh@0.5"]["total"] != scores["pckh@0.5"]["mean"]
 
 
