@@ -28,7 +28,7 @@ STAGES = 0            # 0 ... 99: how many to train, stage 1 among them; 0 = as 
 def main(argv=None):
     settings = parse_settings(globals(), argv)
     if not settings.preset:
-        names = [name for name in preset_names() if name != "demo"]  # whose figures demo.py draws
+        names = [name for name in preset_names() if not name.startswith("demo")]  # whose figures demo.py draws
         raise UserError(f"run.py runs a preset: python run.py --preset NAME, one of {', '.join(names)}, or a .toml "
                         "file")
     preset, folder = read_preset(settings.preset), Path(settings.folder, Path(settings.preset).stem)

@@ -16,7 +16,7 @@ from deeppose import arrays  # noqa: E402
 from deeppose.devices import choose_device  # noqa: E402
 from deeppose.errors import run  # noqa: E402
 from deeppose.reports import provenance  # noqa: E402
-from deeppose.settings import parse_settings  # noqa: E402
+from deeppose.settings import parse_settings, read_preset  # noqa: E402
 from deeppose.steps import run_steps  # noqa: E402
 
 WORK_DIR = "runs/demo_seeds"           # data, checkpoints and runs of each run
@@ -37,7 +37,7 @@ def main(argv=None):
             folder = Path(settings.work_dir, f"seed{seed}_epochs{factor}")
             record = folder / "seconds.json"
             if not record.exists():
-                epochs = factor * demo.STAGE1_EPOCHS
+                epochs = factor * read_preset("demo")["train_stage1"]["epochs"]
                 chosen = parse_settings(vars(demo), ["--seed", str(seed), "--stage1-epochs", str(epochs)])
                 seconds = run_steps(demo.steps(chosen), folder, seed, settings.device)
                 arrays.save_json(record, seconds)

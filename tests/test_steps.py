@@ -1,6 +1,6 @@
 """Steps one after another: recorded, gone on with, refused where they are others; presets and run.py."""
+import importlib
 import sys
-import tomllib
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +11,7 @@ import run as run_script
 import train_stage1
 import train_stage2
 from deeppose.errors import UserError
-from deeppose.settings import PRESETS, parse_settings, preset_names, read_preset
+from deeppose.settings import parse_settings, preset_names, read_preset
 from deeppose.steps import command_of, label, run_steps
 
 CALLS = []
@@ -67,9 +67,8 @@ def test_labels_and_commands(modules):
 @pytest.mark.parametrize("name", preset_names())
 def test_every_preset_is_one_that_its_scripts_take(name):
     content = read_preset(name)
-    assert content["data"] in content or content["data"] == "lsp_data"
     for section in [key for key, value in content.items() if isinstance(value, dict)]:
-        script = {"lsp_data": lsp_data, "train_stage1": train_stage1, "train_stage2": train_stage2}[section]
+        script = importlib.import_module(section)
         settings = vars(parse_settings(vars(script), ["--preset", name]))
         for key, value in content[section].items():
             assert settings[key] == (tuple(value) if isinstance(value, list) else value), (section, key)
@@ -137,13 +136,24 @@ def test_run_py_takes_all_steps_of_a_preset(monkeypatch, tmp_path):
         "test_stage2.py --preset small")]
     run_script.main(["--preset", "small", "--stages", "1"])
     assert len(taken["steps"]) == 3
-    with pytest.raises(UserError, match="python run.py --preset NAME, one of paper, small, or"):
+    with pytest.raises(UserError, match="python run.py --preset NAME, one of alexnet-.*, paper, small, or"):
         run_script.main([])
 
 
 def test_the_demos_preset_holds_what_the_demo_says():
-    content = tomllib.loads((PRESETS / "demo.toml").read_text(encoding="utf-8"))
-    assert content["train_stage1"]["epochs"] == demo.STAGE1_EPOCHS
-    assert content["lsp_data"]["lsp_train_images"] == demo.TRAIN_FIGURES
-    commands = [command_of(*step) for step in demo.steps(parse_settings(vars(demo), ["--stage1-epochs", "5"]))]
-    assert "python train_stage1.py --preset demo --epochs 5" in commands and len(commands) == 7
+    assert read_preset("demo")["lsp_data"]["lsp_train_images"] == demo.TRAIN_FIGURES
+    commands = [command_of(*step) for step in demo.steps(parse_settings(vars(demo), ["--stage2-epochs", "5"]))]
+    assert commands == [f"python {step}" for step in (
+        "demo_data.py --figures 1350", "lsp_data.py --preset demo --lsp-train-images 1150 --validation-share 0.13",
+        "train_stage1.py --preset demo --epochs 20", "test_stage1.py --preset demo",
+        "generate_train_output.py --preset demo", "train_stage2.py --preset demo --epochs 5",
+        "test_stage2.py --preset demo")]
+
+
+@pytest.mark.parametrize("name, drawn, divided", [
+    ("mpii", "--dataset mpii --figures 1350 --test-figures 200", "--test-share 0.1481 --validation-share 0.13"),
+    ("k2hpd", "--dataset k2hpd --figures 1350 --test-figures 200", "--validation-share 0.13")])
+def test_other_data_sets_demos_have_presets_of_their_own(name, drawn, divided):
+    commands = [command_of(*step) for step in demo.steps(parse_settings(vars(demo), ["--dataset", name]))]
+    assert commands[:2] == [f"python demo_data.py {drawn}", f"python {name}_data.py --preset demo_{name} {divided}"]
+    assert commands[2].startswith(f"python train_stage1.py --preset demo_{name} --epochs ") and len(commands) == 7
