@@ -11,8 +11,6 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-import scipy.io
-
 from .errors import Failure, UserError, reason
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".gif")
@@ -116,6 +114,7 @@ def matlab_tables(content, **options):
     Raises Unreadable where it is none, broken, or unpacks to more than LARGEST_FILE
     """
     try:
+        import scipy.io  # here, since whoever reads photographs alone would wait for it
         return scipy.io.loadmat(io.BytesIO(unpacked(content)), **options)
     except Unreadable:
         raise

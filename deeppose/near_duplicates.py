@@ -1,9 +1,6 @@
 """Photographs that show the same picture, found by a perceptual hash (the signs of an image's low frequencies)."""
 import numpy as np
-import scipy.fft
 from PIL import Image
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from .errors import UserError
 
@@ -26,6 +23,7 @@ def hashes(thumbnails):
     thumbnails  (N, 32, 32) uint8
     Returns     (N, 4) uint64: 255 bits, each telling whether one of the frequencies lies above their median
     """
+    import scipy.fft  # here, since whoever only cuts crops would wait for it
     frequencies = scipy.fft.dctn(np.asarray(thumbnails, np.float32), axes=(1, 2))[:, :16, :16]
     frequencies = frequencies.reshape(-1, 256)[:, 1:]  # (N, 16, 16) -> (N, 255), without the mean
     bits = frequencies > np.median(frequencies, axis=1, keepdims=True)
@@ -67,6 +65,8 @@ def group(count, pairs):
     pairs    (P, 2) int
     Returns  (count,) int, 0 ... groups - 1
     """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
     links = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
     return connected_components(links, directed=False)[1]
 

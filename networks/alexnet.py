@@ -1,5 +1,4 @@
 """AlexNet (Krizhevsky et al., 2012) as torchvision has it, up to its two wide layers, as a backbone."""
-import torchvision
 from torch import nn
 
 ALEXNETS = ("alexnet", "alexnet_bn")  # the second with batch normalisation after every layer, as the Caffe line has it
@@ -15,6 +14,7 @@ class AlexNet(nn.Module):
 
     def __init__(self, normalised=False, dropout=0.5):
         super().__init__()
+        import torchvision  # here, since it takes as long to load as torch itself, and few networks need it
         net = torchvision.models.alexnet(weights=None, dropout=dropout)
         self.features, self.avgpool, self.classifier = net.features, net.avgpool, net.classifier[:6]
         for layer in self.modules():

@@ -7,7 +7,6 @@ from http.client import HTTPException
 from pathlib import Path
 
 import torch
-import torchvision
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -47,9 +46,10 @@ class Stage1Network(nn.Module):
         super().__init__()
         if image_channels not in (1, 3):
             raise UserError(f"a network sees images of 1 or 3 channels, not of {image_channels}")
-        known = [LITE, *resnets(), *(ALEXNETS if pooled else ())]
-        if backbone not in known:
-            raise UserError(f"no backbone named {backbone!r} for this network; there are: {', '.join(known)}")
+        known = (LITE, *(ALEXNETS if pooled else ()))
+        if backbone not in known and backbone not in resnets():
+            raise UserError(f"no backbone named {backbone!r} for this network; there are: "
+                            f"{', '.join([*known, *resnets()])}")
         if backbone == LITE:
             self.backbone = EfficientNetLite0(head=pooled)
             self.widths = self.backbone.channels
@@ -57,6 +57,7 @@ class Stage1Network(nn.Module):
             self.backbone = AlexNet(backbone == "alexnet_bn", dropout)
             self.widths = self.backbone.channels
         else:
+            import torchvision
             self.backbone = torchvision.models.get_model(backbone, weights=None)
             width = self.backbone.fc.in_features
             self.widths = (width // 4, width // 2, width)
@@ -145,6 +146,7 @@ def of_even_contrast(images, floor=0.05):
 
 def resnets():
     """Names of torchvision's ResNets (also ResNeXt and Wide ResNet, which share their form)."""
+    import torchvision  # here and elsewhere where it is needed, since it takes as long to load as torch itself
     models = torchvision.models
     return [name for name in models.list_models()
             if models.get_model_builder(name).__module__ == models.resnet.__name__]
@@ -227,6 +229,7 @@ def _first_convolution(backbone):
 
 def _torchvisions_weights(name):
     """The state_dict of a ResNet's ImageNet weights, from torch's cache or the network."""
+    import torchvision
     weights = torchvision.models.get_model_weights(name.removesuffix("_bn")).DEFAULT
     cached = Path(torch.hub.get_dir(), "checkpoints", weights.url.rsplit("/", 1)[-1])
     had = cached.exists()
