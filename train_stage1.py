@@ -61,6 +61,7 @@ WEIGHTS = "imagenet"             # initial: imagenet (downloaded, or from a pack
 INPUT_SIZE = 224                 # 32 ... 1024: side of the network's square input, pixels
 DROPOUT = 0.6                    # 0 ... 0.99: regression: share of pooled features dropped while training
 HEATMAP_WEIGHT = 0.1             # 0 ... 1000: integral: weight of the heatmaps' loss beside the coordinates'; 0 = none
+HEATMAP_SIGMA: float | None = None  # 0.5 ... 16: deviation of a heatmap's target, its pixels; none = network's own
 LOSS = "mse"                     # mse | smooth_l1 | rle: what training minimises; rle: residual log-likelihood
 GLOBAL_CONTRAST = False          # each window less its own mean, over its own deviation (global contrast normalisation)
 
@@ -108,7 +109,7 @@ PLACES = ("preset", "data_dir", "checkpoint_dir", "run_dir", "device", "threads"
           "resume", "restart", "compile", "every", "training_persons", "tensorboard")
 # what --resume can't change
 FIXED = ("network", "backbone", "frozen_stages", "freeze_batchnorm", "input_size", "loss", "dropout", "optimiser",
-         "average_decay", "seed", "batch_size", "global_contrast")
+         "average_decay", "seed", "batch_size", "global_contrast", "heatmap_sigma")
 
 
 def main(argv=None):

