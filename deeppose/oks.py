@@ -5,6 +5,8 @@ What it needs to know of the test persons stands in dataset.json under "coco", a
     area      square image pixels, of the person
     bbox      x, y, width, height, image pixels
     sigmas    of each joint, in roots of the area: how far apart annotators are
+    ignored   image_id, area, bbox and iscrowd of the images' annotations that are crowds or have no keypoints, if any:
+              as in COCO's own evaluation, a prediction that lies on one and on no person counts neither way
 The boxes that a network sees come from the annotated ones here, so that the figures are not those of a detector.
 """
 import contextlib
@@ -51,6 +53,8 @@ def scores(predicted, truth, facts, confidence=None):
         areas, boxes, sigmas = (np.array(facts[name], float) for name in ("area", "bbox", "sigmas"))
         images = [str(image) for image in facts["image_id"]]
         fits = (areas.shape, boxes.shape, sigmas.shape, len(images)) == ((count,), (count, 4), (joints,), count)
+        columns = facts.get("ignored", {})
+        ignored = list(zip(*(columns.get(name, ()) for name in ("image_id", "area", "bbox", "iscrowd")), strict=True))
     except (KeyError, TypeError, ValueError):
         fits = False
     if not fits:
@@ -58,12 +62,12 @@ def scores(predicted, truth, facts, confidence=None):
                       f"sigmas of {joints} joints; prepare the data again")
     similar = similarities(predicted, truth, areas, sigmas)
     found = {"mean": 100 * float(np.nanmean(similar)) if np.isfinite(similar).any() else float("nan")}
-    return found | (average_precision(predicted, truth, areas, boxes, sigmas, images, confidence) or {})
+    return found | (average_precision(predicted, truth, areas, boxes, sigmas, images, ignored, confidence) or {})
 
 
-def average_precision(predicted, truth, areas, boxes, sigmas, images, confidence=None):
-    """pycocotools' evaluation of one prediction for each person. Returns STATISTICS -> percent, NaN where they are of
-    nobody; None where pycocotools is not installed."""
+def average_precision(predicted, truth, areas, boxes, sigmas, images, ignored=(), confidence=None):
+    """pycocotools' evaluation of one prediction for each person; ignored: (image, area, bbox, iscrowd) of each. Returns
+    STATISTICS -> percent, NaN where they are of nobody; None where pycocotools is not installed."""
     try:
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval
@@ -81,6 +85,11 @@ def average_precision(predicted, truth, areas, boxes, sigmas, images, confidence
                           "num_keypoints": int(known[row].sum()), "area": float(areas[row]),        # for no match
                           "bbox": boxes[row].tolist(), "iscrowd": 0})
         detected.append({**of, "score": float(ranks[row]), "keypoints": _keypoints(predicted[row], 1, _FAR)})
+    for image, area, bbox, crowd in ignored:
+        if str(image) in numbers:
+            annotated.append({"image_id": numbers[str(image)], "category_id": 1, "id": len(annotated) + 1, "bbox": bbox,
+                              "keypoints": [0] * 3 * len(sigmas), "num_keypoints": 0, "area": area,
+                              "iscrowd": int(crowd)})
     with contextlib.redirect_stdout(io.StringIO()):
         persons = COCO()
         persons.dataset = {"images": [{"id": number} for number in numbers.values()], "annotations": annotated,

@@ -51,7 +51,7 @@ def test_without_pycocotools_the_similarity_stands_alone(monkeypatch):
 
 
 @pytest.mark.parametrize("wrong", [{"area": [1.0]}, {"sigmas": [0.1]}, {"bbox": [[1, 2]] * 2}, {"image_id": None},
-                                   {"area": ["large", "small"]}])
+                                   {"area": ["large", "small"]}, {"ignored": {"image_id": ["0.jpg"]}}])
 def test_facts_of_other_persons_are_told(wrong):
     with pytest.raises(Failure, match="does not tell image_id, area and bbox of 2 test persons and sigmas of 2 joints"):
         oks.scores(np.zeros((2, 2, 2)), np.zeros((2, 2, 2)), facts(2, **wrong))
@@ -79,6 +79,21 @@ def test_average_precision_by_hand(capsys):
     assert (found["AR@0.5"], found["AR@0.75"]) == (75, 50)
     assert math.isnan(found["AP medium"]) and found["AR large"] == found["AR"]  # all are larger than 96 x 96 pixels
     assert capsys.readouterr().out == ""
+
+
+@needs_pycocotools
+@pytest.mark.parametrize("crowd", [0, 1])
+def test_a_prediction_on_what_is_ignored_counts_neither_way(crowd):
+    truth = np.zeros((4, 2, 2)) + np.array([0, 300, 600, 900])[:, None, None]
+    predicted = truth.copy()
+    predicted[0] += 5000  # where the second image, not the first, has somebody without keypoints
+    predicted[2] += 5000
+    ignored = {"image_id": ["1.jpg"], "area": [1e4], "bbox": [[5500, 5500, 200, 200]], "iscrowd": [crowd]}
+    found = oks.scores(predicted, truth, facts(4, ignored=ignored), [0.9, 0.8, 0.9, 0.8])
+    # wrong, ignored, right, right: a precision of 2/3 up to a recall of 2/4
+    assert found["AP"] == pytest.approx(100 * 51 * (2 / 3) / 101) and found["AR"] == 50
+    # with wrong in its place 2/4
+    assert oks.scores(predicted, truth, facts(4), [0.9, 0.8, 0.9, 0.8])["AP"] == pytest.approx(100 * 51 / 2 / 101)
 
 
 @needs_pycocotools
