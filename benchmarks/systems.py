@@ -46,16 +46,21 @@ def main(argv=None):
     work, watch = Path(settings.work_dir), Stopwatch()
     path = Path(settings.result_dir, "systems.json")
     content = arrays.load_json(path, "") if path.exists() else {}
+
+    def keep(place, key, facts):
+        """Publish what is measured so far."""
+        content.setdefault(place, {})[key] = facts
+        content["what"] = "stages on drawn figures beside the mean pose of the training persons, percent"
+        arrays.save_json(path, content | provenance(settings, watch.seconds, choose_device(settings.device)))
+
     for name in DATASETS:
         if not settings.only or name in settings.only:
-            content.setdefault("data sets", {})[name] = measured(work, name, settings)
+            keep("data sets", name, measured(work, name, settings))
     if not settings.only or "depth" in settings.only:
-        content["depth images of 8 bits"] = measured(work, "k2hpd", settings, "8")
-    if not settings.only or "networks" in settings.only:
-        content["networks"] = {name: network(work, name, flags, settings) for name, flags in NETWORKS.items()}
-    content |= {"what": "stages on drawn figures beside the mean pose of the training persons, percent",
-                **provenance(settings, watch.seconds, choose_device(settings.device))}
-    arrays.save_json(path, content)
+        keep("depth images of 8 bits", "k2hpd", measured(work, "k2hpd", settings, "8"))
+    for name, flags in NETWORKS.items():
+        if not settings.only or "networks" in settings.only:
+            keep("networks", name, network(work, name, flags, settings))
     print(f"written: {path}")
 
 
