@@ -190,8 +190,10 @@ def _check_dataset(dataset):
         row = pair.get("test_row") if isinstance(pair, dict) else None
         expect("a test_row among test_duplicates", row, _is_count(row) and row < len(dataset["test"]["image"]),
                f"below {len(dataset['test']['image'])}")
-    box = dataset.get("box", "")
+    box, farthest, coco = dataset.get("box", ""), dataset.get("pdj_to", 0.5), dataset.get("coco", {})
     expect("box", box, isinstance(box, str), "a sentence")
+    expect("pdj_to", farthest, type(farthest) in (int, float) and 0.05 <= farthest <= 1, "a number of 0.05 ... 1")
+    expect("coco", coco, isinstance(coco, dict), "an object")
     expect("digests", digests, isinstance(digests, dict) and digests.keys() >= set(arrays.PREPARED),
            f"one of each of {len(arrays.PREPARED)} arrays")
 

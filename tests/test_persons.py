@@ -179,7 +179,8 @@ BAD = {  # where in dataset.json, what stands there
     "no channels": (["pixels", "channels"], WITHOUT), "pixels are a list": (["pixels"], []), "two channels": (["pixels",
     "channels"], 2), "7 bits": (["pixels", "bits"], 7), "no deviation": (["pixels", "deviation"], [1, 1, 0]),
     "one mean": (["pixels", "mean"], [1]), "a mean beyond all": (["pixels", "mean"], [1, 2, 300]), "a box is a list":
-    (["box"], ["image"]), "no command": (["prepare"], 3), "a command of two lines": (["prepare"], "a\nb"),
+    (["box"], ["image"]), "curves to nowhere": (["pdj_to"], 0), "coco is a text": (["coco"], "a"),
+    "no command": (["prepare"], 3), "a command of two lines": (["prepare"], "a\nb"),
     "digests are null": (["digests"], None), "digests are a list": (["digests"], ["0" * 16]),
     "no digest of images": (["digests", "train_images"], WITHOUT),
 }
