@@ -85,7 +85,7 @@ def prepare(settings):
         raise UserError("no file to train on; name some with --train")
     folders = {split: raw_images.located(home, getattr(settings, f"{split}_images"), f"{split}-images", archive=True)
                for split, paths in files.items() if paths}
-    persons, lost, skeleton, left_out = list_persons(files, folders, settings)
+    persons, lost, skeleton, left_out, ignored = list_persons(files, folders, settings)
     if not files["test"]:
         persons.test = draw_test(persons.group, settings.test_share, generator)
     hashed = not settings.block and persons.first.sum() <= settings.duplicates_up_to
@@ -112,7 +112,7 @@ def prepare(settings):
               settings.context, parallel, dataset="coco", prepare="python coco_data.py", box=box,
               test_duplicates=duplicates, near_duplicates={"looked_for": bool(hashed), "pairs": len(pairs)},
               settings=vars(settings), unreadable=found.unreadable, left_out=left_out,
-              **oks_facts(persons.chosen(persons.test), coco_json.sigmas(skeleton, settings.sigma)),
+              **oks_facts(persons.chosen(persons.test), coco_json.sigmas(skeleton, settings.sigma), ignored),
               sources={os.path.realpath(path): archives.sha256_of(path) for paths in files.values() for path in paths})
     picture = save_picture(settings.run_dir, settings.data_dir, persons, splits, skeleton)
     print_table(persons, found.unreadable, splits, held_out)
@@ -136,10 +136,11 @@ def list_persons(files, folders, settings):
 
     files    "train" and "test" -> paths of annotation files
     folders  the same -> path of the folder, zip or tar of images
-    Returns  CocoPersons, list of {source, image, reason}, Skeleton, and why -> how many were left out
+    Returns  CocoPersons, list of {source, image, reason}, Skeleton, why -> how many were left out, and what OKS-AP
+             ignores, (image_id, area, bbox, iscrowd)
     Raises   Failure where a file is none of COCO's, UserError where settings do not fit it
     """
-    parts, lost, left_out, skeleton = [], [], {}, None
+    parts, lost, left_out, skeleton, ignored = [], [], {}, None, []
     for split, path in ((split, path) for split, paths in files.items() for path in paths):
         file = coco_json.read_file(path)
         category = coco_json.choose_category(file, settings.category)
@@ -150,6 +151,8 @@ def list_persons(files, folders, settings):
         part, faults = persons_of(file, category["id"], skeleton, folders[split], split == "test", settings)
         parts.append(part)
         lost += faults
+        if split == "test" or not files["test"]:
+            ignored += [own[1:] for own in file.ignored if own[0] == category["id"]]
         for why, count in file.left_out.items():
             left_out[why] = left_out.get(why, 0) + count
     persons = CocoPersons(*(None if field.name == "sizes" else np.concatenate([getattr(part, field.name)
@@ -170,7 +173,7 @@ def list_persons(files, folders, settings):
         for side in (persons.test, ~persons.test):  # apart, since a block with a test image would not be held out
             persons.group[side] = raw_images.blocks(persons.member[side], settings.block)
         persons.group[persons.test] += len(images)
-    return persons, lost, skeleton, left_out
+    return persons, lost, skeleton, left_out, ignored
 
 
 def persons_of(file, category, skeleton, folder, test, settings):
@@ -263,13 +266,17 @@ def test_duplicates(persons, image, pairs):
     return found
 
 
-def oks_facts(persons, sigmas):
-    """What the OKS of test persons needs, see deeppose.oks; nothing where one of them has no bbox."""
+def oks_facts(persons, sigmas, ignored):
+    """What the OKS of test persons needs, see deeppose.oks; nothing where one of them has no bbox. ignored: see
+    `list_persons`."""
     if np.isnan(persons.bbox).any():
         print("OKS will be left out of the scores: there are annotations without bbox")
         return {}
+    tested = set(persons.image_id)
+    near = [own for own in ignored if own[0] in tested]
     return {"coco": {"image_id": persons.image_id, "annotation_id": persons.annotation_id, "area": persons.area,
-                     "bbox": persons.bbox, "sigmas": sigmas}}
+                     "bbox": persons.bbox, "sigmas": sigmas,
+                     "ignored": dict(zip(("image_id", "area", "bbox", "iscrowd"), map(list, zip(*near))))}}
 
 
 def find_boxes(persons, settings):

@@ -42,12 +42,23 @@ class CocoFile:
     images      id -> (file name, width, height), 0 where a size is not told
     persons     id of a category -> Annotated
     left_out    why -> how many annotations
+    ignored     (category, image_id, area, bbox, iscrowd) of those that COCO's evaluation ignores: crowds, no keypoints
     """
     path: Path
     categories: list = field(default_factory=list)
     images: dict = field(default_factory=dict)
     persons: dict = field(default_factory=dict)
     left_out: dict = field(default_factory=dict)
+    ignored: list = field(default_factory=list)
+
+    def ignore(self, entry, why):
+        """Leave out an annotation; remember where it is, if it tells that."""
+        box, area = entry.get("bbox"), entry.get("area")
+        if isinstance(box, list) and len(box) == 4 and all(
+                type(value) in (int, float) and abs(value) < FARTHEST ** 2 for value in (*box, area)):
+            self.ignored.append((entry.get("category_id"), _id(entry, "image_id"), area, box,
+                                 int(bool(entry.get("iscrowd")))))
+        self.leave_out(why)
 
     def leave_out(self, why, count=1):
         self.left_out[why] = self.left_out.get(why, 0) + count
@@ -87,16 +98,16 @@ def _read_category(file, number, entry):
 
 def _read_annotation(file, number, entry):
     if entry.get("iscrowd"):
-        return file.leave_out("crowds")
+        return file.ignore(entry, "crowds")
     if entry.get("keypoints") is None:
-        return file.leave_out("annotations without keypoints")
+        return file.ignore(entry, "annotations without keypoints")
     points = _numbers(entry, "keypoints", "x, y, v, x, y, v, ...")
     joints, rest = divmod(len(points), 3)
     if rest:
         raise ValueError(f"has {len(points)} numbers as keypoints, expected x, y and v of each")
     known = [place for place in range(0, len(points), 3) if points[place + 2] > 0]
     if not known:
-        return file.leave_out("persons without an annotated joint")
+        return file.ignore(entry, "persons without an annotated joint")
     if not all(abs(points[place]) < FARTHEST > abs(points[place + 1]) for place in known):  # NaN is not less either
         raise ValueError("has keypoints that can be in no image")
     box = array("d", [math.nan] * 4)

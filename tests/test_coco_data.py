@@ -84,9 +84,13 @@ def test_persons_come_in_the_images_order_with_boxes_joints_and_what_oks_needs(t
         {"id": 1, "image_id": 1, "category_id": 1, "iscrowd": 1, "keypoints": [0] * 15, "bbox": [0, 0, 1, 1]},
         {"id": 2, "image_id": 1, "category_id": 1, "keypoints": [5, 5, 0] * 5, "num_keypoints": 0},
         {"id": 3, "image_id": 1, "category_id": 7, "bbox": [0, 0, 1, 1]}]
+    test["annotations"] += [{"id": 901, "image_id": 41, "category_id": 1, "iscrowd": 1, "area": 6,
+                             "bbox": [1, 2, 3, 4]},
+                            {"id": 902, "image_id": 41, "category_id": 1, "iscrowd": 1, "bbox": [1, 2, 3, 4]}]
     save(tmp_path, train=train, more=more, test=test)
     made = prepare(tmp_path, tmp_path, "--train", "train.json", "more.json", "--test", "test.json")
     dataset = made["dataset"]
+    assert dataset["coco"]["ignored"] == {"image_id": [41], "area": [6], "bbox": [[1, 2, 3, 4]], "iscrowd": [1]}
     assert dataset["train"]["image"] == [f"{k}.png" for k in (0, 0, 1, 2, 3, 3, 4, 5, 20, 21, 21, 22)]
     assert dataset["train"]["person"] == [0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0]
     assert dataset["train"]["source"] == ["train"] * 8 + ["more"] * 4 and set(dataset["test"]["source"]) == {"test"}
@@ -110,7 +114,7 @@ def test_persons_come_in_the_images_order_with_boxes_joints_and_what_oks_needs(t
     assert skeleton.joints == ("nose", "left_shoulder", "right_shoulder", "left_hip", "right_hip")
     assert skeleton.pairs == (("right_shoulder", "left_shoulder"), ("right_hip", "left_hip"))
     printed = capsys.readouterr().out
-    for words in ("1 crowds", "1 persons without an annotated joint", "1 annotations without keypoints",
+    for words in ("3 crowds", "1 persons without an annotated joint", "1 annotations without keypoints",
                   "torso: left_shoulder to right_hip; head: none"):
         assert words in printed
 
