@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from cascade_net import CascadeNet
+from deeppose.calibration import SMALLEST, calibrations_of
 from deeppose.checkpoints import load_checkpoint
 from deeppose.errors import Failure, UserError
 from deeppose.inference import diameters, predict_with_confidence, refine_joints
@@ -27,7 +28,8 @@ CASCADE = {"network": dict, "weights": dict, "sigma": (int, float), "smallest_di
 class Stage1:
     """network, its input's side in pixels, the split it was trained on, whether persons to test on may have been among
     those it was trained on, a fingerprint of the weights; and of what it was trained on, which whoever has no prepared
-    persons needs to know: skeleton, pixels, and side and context of the stored crops."""
+    persons needs to know: skeleton, pixels, and side and context of the stored crops. calibrations: of its poses and of
+    those of stages after it, see calibrate.py."""
     network: torch.nn.Module
     input_size: int
     split: str
@@ -37,6 +39,7 @@ class Stage1:
     pixels: Pixels
     crop_size: int
     context: float
+    calibrations: tuple = ()
 
     def predict(self, persons, rows, flip_test=False, batch_size=64, windows=None):
         """Poses of the chosen rows (M,), crop pixels (M, J, 2); windows (M, 2, 3) in place of the boxes."""
@@ -106,7 +109,8 @@ def load_stage1(checkpoint_dir, persons, device):
               "persons are the same")
     # older ones do not tell their crops, which were of these
     return Stage1(model, checkpoint["input_size"], checkpoint["split"], other_split, _fingerprint("", checkpoint),
-                  skeleton, pixels, checkpoint.get("crop_size", 256), checkpoint.get("context", 1.5))
+                  skeleton, pixels, checkpoint.get("crop_size", 256), checkpoint.get("context", 1.5),
+                  _calibrations(checkpoint, path, skeleton))
 
 
 def network_of(kind, checkpoint, path):
@@ -197,11 +201,49 @@ def load_stages(checkpoint_dir, persons, device, last=None):
 
 def run_stages(stages, persons, rows, batch_size=64):
     """Poses after each stage, [(M, J, 2), ...] crop pixels on the rows' device."""
-    flip_test = len(stages) > 1 and stages[1].flip_test  # later stages expect the output they were trained on
-    poses = [stages[0].predict(persons, rows, flip_test, batch_size)]
+    return run_with_confidence(stages, persons, rows, False, batch_size)[0]
+
+
+def run_with_confidence(stages, persons, rows, flip_test=False, batch_size=64):
+    """Poses after each stage, [(M, J, 2), ...] crop pixels on the rows' device; the confidence of each, [(M, J), ...].
+
+    flip_test   of a single stage; later ones expect the output that they were trained on
+    Confidence  a probability where the stages so far are calibrated (see calibrate.py); stage 1's own where they are
+                not; None where it has none
+    """
+    flip_test = stages[1].flip_test if len(stages) > 1 else flip_test
+    joints, own = stages[0].predict_with_confidence(persons, rows, flip_test, batch_size)
+    poses = [joints]
     for cascade in stages[1:]:
         poses.append(cascade.refine(persons, rows, poses[-1]))
-    return poses
+    confidences = []
+    for count, joints in enumerate(poses, 1):
+        calibration = calibration_of(stages[:count], flip_test)
+        confidences.append(own if calibration is None or own is None else
+                           probabilities(calibration, joints, own, persons.skeleton, persons.box_side))
+    return poses, confidences
+
+
+def calibration_of(stages, flip_test):
+    """The calibration of the last stage's poses, which the first one's checkpoint holds; None where it holds none."""
+    return next((found for found in stages[0].calibrations
+                 if (found.fingerprint, found.flip_test) == (stages[-1].fingerprint, flip_test)), None)
+
+
+def probabilities(calibration, joints_px, own, skeleton, box_side):
+    """What a calibration says of poses.
+
+    joints_px  (M, J, 2), crop pixels
+    own        (M, J), stage 1's own confidence of them
+    box_side   crop pixels
+    Returns    (M, J), the probability that each joint is right
+    """
+    return calibration.probabilities(own, pose_lengths(joints_px, skeleton, box_side))
+
+
+def pose_lengths(joints_px, skeleton, box_side):
+    """The poses' own reference lengths as a calibration takes them, box sides: (M, J, 2) crop pixels -> (M,)."""
+    return diameters(joints_px, skeleton, SMALLEST * box_side) / box_side
 
 
 def cascade_path(checkpoint_dir, stage, name):
@@ -217,6 +259,14 @@ def _trained_on(checkpoint, path):
     except (KeyError, ValueError) as error:
         fault = "it does not tell its joints" if isinstance(error, KeyError) else error
         raise Failure(f"{Path(path).resolve()} is broken: {fault}; train it again") from None
+
+
+def _calibrations(checkpoint, path, skeleton):
+    """Those that a checkpoint holds; older ones, and those not yet calibrated, hold none."""
+    try:
+        return tuple(calibrations_of(checkpoint.get("calibration", []), len(skeleton.joints)))
+    except ValueError as error:
+        raise Failure(f"{Path(path).resolve()} is broken: {error}; train it again") from None
 
 
 def _stop_if_foreign(checkpoint, path, skeleton, pixels, own_skeleton, own_pixels, whose):
