@@ -5,6 +5,7 @@ Writes  runs/stage1.json             scores in percent, settings, hardware
         runs/stage1_predictions.npy  crop pixels
         runs/stage1_pdj.png          PDJ curves
         runs/stage1.png              best, median and worst persons
+        runs/stage1_reliability.png  whether its confidence keeps its word, after calibrate.py
 Next    python generate_train_output.py
 """
 from deeppose.errors import run  # first, so that Ctrl-C while the others load is answered in a line
@@ -18,7 +19,7 @@ from deeppose.losses import masked_loss
 from deeppose.persons import load_persons
 from deeppose.settings import next_command, parse_settings
 from deeppose.testing import mean_pose, print_box_extensions, score_box_extensions, write_test_run
-from networks.trained_stages import load_stage1
+from networks.trained_stages import calibration_of, load_stage1, run_with_confidence
 
 DATA_DIR = "data"               # prepared arrays
 CHECKPOINT_DIR = "checkpoints"  # weights
@@ -46,7 +47,7 @@ def test(settings):
     cores.look(0.5)
     watch = Stopwatch()
     rows = torch.arange(len(persons.crops), device=device)
-    poses, confidence = stage1.predict_with_confidence(persons, rows, settings.flip_test, settings.batch_size)
+    (poses,), (confidence,) = run_with_confidence([stage1], persons, rows, settings.flip_test, settings.batch_size)
     pose = poses.cpu().numpy()  # waits for a GPU
     seconds = watch.seconds
     windows = box_windows(len(rows), persons.crop_size, persons.context, device)
@@ -61,7 +62,8 @@ def test(settings):
         more["box_extensions"] = score_box_extensions(predict, persons, settings.box_extensions)
     predicted = {"mean pose": mean_pose(settings.data_dir, len(rows)), "stage 1": pose}
     confidences = {} if confidence is None else {"stage 1": confidence.cpu().numpy()}
-    write_test_run(settings.run_dir, 1, predicted, persons, settings, seconds, confidences, **more)
+    calibrated = ["stage 1"] if calibration_of([stage1], settings.flip_test) else []
+    write_test_run(settings.run_dir, 1, predicted, persons, settings, seconds, confidences, calibrated, **more)
     if settings.box_extensions:
         print_box_extensions(more["box_extensions"], "stage 1")
     print(f"loss {loss:.5f}; {len(rows) / seconds:.1f} persons a second on {device}")

@@ -6,6 +6,7 @@ Writes  for the last stage trained, s:
         runs/stage{s}_predictions.npy  crop pixels
         runs/stage{s}_pdj.png          PDJ curves
         runs/stage{s}.png              best, median and worst persons
+        runs/stage{s}_reliability.png  whether its confidence keeps its word, after calibrate.py
 """
 from deeppose.errors import UserError, run  # first, so that Ctrl-C while the others load is answered in a line
 
@@ -16,7 +17,7 @@ from deeppose.devices import Cores, Stopwatch, choose_device
 from deeppose.persons import load_persons
 from deeppose.settings import parse_settings
 from deeppose.testing import mean_pose, write_test_run
-from networks.trained_stages import load_stages, run_stages
+from networks.trained_stages import calibration_of, load_stages, run_with_confidence
 
 DATA_DIR = "data"               # prepared arrays
 CHECKPOINT_DIR = "checkpoints"  # weights
@@ -44,13 +45,17 @@ def test(settings):
     cores.look(0.5)
     watch = Stopwatch()
     rows = torch.arange(len(persons.crops), device=device)
-    poses = [pose.cpu().numpy() for pose in run_stages(stages, persons, rows, settings.batch_size)]
+    poses, confidences = run_with_confidence(stages, persons, rows, batch_size=settings.batch_size)
+    poses = [pose.cpu().numpy() for pose in poses]
     seconds = watch.seconds
 
     predicted = {"mean pose": mean_pose(settings.data_dir, len(rows))}
-    predicted |= {f"stage {number}": pose for number, pose in enumerate(poses, 1)}
-    write_test_run(settings.run_dir, len(stages), predicted, persons, settings, seconds,
-                   other_split=stages[0].other_split)
+    names = [f"stage {number}" for number in range(1, len(stages) + 1)]
+    confidences = {name: confidence.cpu().numpy() for name, confidence in zip(names, confidences)
+                   if confidence is not None}
+    calibrated = [name for count, name in enumerate(names, 1) if calibration_of(stages[:count], stages[1].flip_test)]
+    write_test_run(settings.run_dir, len(stages), predicted | dict(zip(names, poses)), persons, settings, seconds,
+                   confidences, calibrated, other_split=stages[0].other_split)
     print(f"{len(rows) / seconds:.1f} persons a second through {len(stages)} stages on {device}")
 
 

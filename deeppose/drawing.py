@@ -105,6 +105,35 @@ def pdj_curves(path, curves, thresholds, skeleton):
     _save(figure, path)
 
 
+def reliability_curves(path, curves, errors):
+    """Share right against confidence, with 95% intervals: a panel for all joints and one for each. Grey bars are how
+    many joints have such a confidence, in shares of the fullest bin.
+
+    curves  "edges" of B bins (B + 1,); panel's name -> "counts", "confidence", "right", "low" and "high" (B,),
+            fractions; None or NaN = an empty bin, or one that no interval is known of
+    errors  panel's name -> calibration error, percent
+    """
+    edges = np.asarray(curves["edges"])
+    panels = {name: {key: np.array(values, float) for key, values in curve.items()}
+              for name, curve in curves.items() if name != "edges"}
+    figure, axes = _panels(len(panels), columns=min(5, len(panels)), width=2.3)
+    for axis, (name, curve) in zip(axes, panels.items(), strict=True):
+        axis.bar(100 * edges[:-1], 100 * curve["counts"] / max(1, curve["counts"].max()), 100 * np.diff(edges),
+                 align="edge", color="0.88", label="joints")
+        axis.plot((0, 100), (0, 100), color="0.5", linewidth=0.8, linestyle="--", label="keeps its word")
+        axis.vlines(100 * curve["confidence"], 100 * curve["low"], 100 * curve["high"], color=LINES[2], linewidth=1.2)
+        axis.plot(100 * curve["confidence"], 100 * curve["right"], color=LINES[2], marker=MARKERS[0], markersize=3.5,
+                  label="right, with 95% interval")
+        axis.set_title(f"{'all joints' if name == 'all' else name}, error {errors[name]:.1f}", fontsize=10)
+        axis.set(xlim=(0, 100), ylim=(0, 102), xticks=(0, 50, 100), yticks=(0, 50, 100))
+    for axis in axes:
+        axis.set_xlabel("confidence, %")
+        axis.set_ylabel("joints right, %")
+        axis.label_outer()
+    _legend_below(figure, axes[0])
+    _save(figure, path)
+
+
 def training_curves(path, rows, skeleton=None):
     """Loss and scores after each epoch, from the rows of a training log.
 

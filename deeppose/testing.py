@@ -5,8 +5,9 @@ import numpy as np
 import torch
 
 from . import arrays, oks
+from .calibration import TOLERANCE, meaning
 from .crops import box_windows, make_windows
-from .drawing import contact_sheet, pdj_curves
+from .drawing import contact_sheet, pdj_curves, reliability_curves
 from .metrics import (
     diameters,
     distances,
@@ -16,6 +17,7 @@ from .metrics import (
     part_means,
     reference_lengths,
 )
+from .reliability import SUREST, confidence_scores
 from .reports import TITLES, cell, headlines, provenance, score, table, thresholds_to
 from .stored_crops import to_image_px
 
@@ -33,13 +35,15 @@ def mean_pose(data_dir, count):
     return np.broadcast_to(mean, (count, *mean.shape))
 
 
-def write_test_run(run_dir, stage, poses, persons, settings, seconds, confidences=None, **more):
-    """Score poses, print the table and write runs/stage{stage}.json, ..._predictions.npy, ..._pdj.png and ....png.
+def write_test_run(run_dir, stage, poses, persons, settings, seconds, confidences=None, calibrated=(), **more):
+    """Score poses, print the table and write runs/stage{stage}.json, ..._predictions.npy, ..._pdj.png, ....png, and
+    where the last stage is calibrated ..._reliability.png.
 
     stage        number of the last stage
     poses        name -> (N, J, 2) crop pixels, in order; the last one is this stage's
     persons      the test split
     confidences  name -> (N, J), of those poses that have it: what OKS-AP ranks persons by
+    calibrated   names of those whose confidence is a probability
     more         further facts for the JSON
     Returns      the JSON's content
     """
@@ -47,6 +51,7 @@ def write_test_run(run_dir, stage, poses, persons, settings, seconds, confidence
     scores = {name: score_persons(pose, persons) for name, pose in poses.items()}
     if "coco" in persons.dataset:
         add_oks(scores, poses, confidences or {}, persons, settings.data_dir)
+    add_confidence(scores, poses, confidences or {}, calibrated, persons)
     stages = [name for name in names if name.startswith("stage")]
     gains = list(zip(stages, stages[1:]))
     content = {**scores[names[-1]]}
@@ -70,6 +75,7 @@ def write_test_run(run_dir, stage, poses, persons, settings, seconds, confidence
               + ", ".join(f"{title} {cell(rate)}" for title, rate in rest.items()))
     if gains:
         print_gain(*gains[-1], content[f"gain_over_{gains[-1][0].replace(' ', '')}"])
+    print_confidence(scores)
 
     thresholds = thresholds_of(persons)
     spans = reference_lengths(truth, skeleton, persons.box_side)
@@ -78,8 +84,14 @@ def write_test_run(run_dir, stage, poses, persons, settings, seconds, confidence
                {name: np.stack([part_means(joint_hits(pose, truth, spans, t)) for t in thresholds])
                 for name, pose in poses.items()}, shown, skeleton)
     show_persons(folder / f"stage{stage}.png", poses[names[-1]], persons)
-    print(f"written to {folder}: " + ", ".join(f"stage{stage}{end}" for end in
-                                               (".json", "_predictions.npy", "_pdj.png", ".png")))
+    written = [".json", "_predictions.npy", "_pdj.png", ".png"]
+    reliability = folder / f"stage{stage}_reliability.png"
+    if found := content.get("confidence"):
+        reliability_curves(reliability, found["reliability"], found["calibration_error"])
+        written.append("_reliability.png")
+    else:
+        reliability.unlink(missing_ok=True)  # an earlier run's
+    print(f"written to {folder}: " + ", ".join(f"stage{stage}{end}" for end in written))
     return content
 
 
@@ -110,6 +122,39 @@ def add_oks(scores, poses, confidences, persons, data_dir):
         scores[name]["oks"] = found
         if "AP" not in found:
             scores[name].setdefault("left_out", {})["OKS-AP"] = oks.NOT_INSTALLED
+
+
+def add_confidence(scores, poses, confidences, calibrated, persons):
+    """Put "confidence" into the scores of poses that are `calibrated`, "score" into those that are not but have one:
+    see reliability.confidence_scores."""
+    truth = persons.truth
+    spans = reference_lengths(truth, persons.skeleton, persons.box_side)
+    for name, confidence in confidences.items():
+        hits = joint_hits(poses[name], truth, spans, TOLERANCE)
+        if np.isfinite(hits).any():
+            found = confidence_scores(confidence, hits, persons.skeleton.joints, name in calibrated)
+            scores[name] |= {"confidence": {"means": meaning(persons.skeleton), **found}} if name in calibrated else \
+                {"score": found}
+
+
+def print_confidence(scores):
+    """Print what the confidence of each pose is worth."""
+    shares = [f"surest_{share:.0%}" for share in SUREST]
+    fitted = {name: of["confidence"] for name, of in scores.items() if "confidence" in of}
+    if fitted:
+        titles = ["calibration error", "worst joint", "Brier score", "AUROC",
+                  *(f"{share.replace('_', ' ')} right" for share in shares)]
+        print(f"\nconfidence: {next(iter(fitted.values()))['means']}\n{'':16}" + "   ".join(titles))
+        for name, found in fitted.items():
+            errors, worst = found["calibration_error"], found["worst_joint"]
+            cells = [cell(errors["all"]), f"{cell(errors.get(worst))} {worst}", f"{found['brier']:.3f}",
+                     f"{found['auroc']:.3f}", *(cell(found[share]) for share in shares)]
+            print(f"{name:16}" + "   ".join(text.rjust(len(title)) for title, text in zip(titles, cells)))
+    for name, of in scores.items():
+        if found := of.get("score"):
+            print(f"{name}'s confidence is a score of no fixed meaning, which calibrate.py gives it: AUROC "
+                  f"{found['auroc']:.3f}"
+                  + "".join(f", {share.replace('_', ' ')} right {cell(found[share])}" for share in shares))
 
 
 def gain(before, after, truth, skeleton, head_sizes=None, box_side=None):
