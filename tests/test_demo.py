@@ -1,0 +1,41 @@
+"""The demo's six steps on a few figures in each data set's layout, irregularities included."""
+import json
+
+import numpy as np
+import pytest
+
+import demo
+from deeppose.settings import parse_settings
+from deeppose.steps import command_of, run_steps
+
+SMALLER = {"train_stage1": ["--backbone", "resnet18", "--input-size", 32, "--batch-size", 16, "--optimiser", "sgd"],
+           "train_stage2": ["--width", 0.02, "--crops-per-image", 1, "--shared-network"]}
+
+
+def steps(*flags):
+    return demo.steps(parse_settings(vars(demo), list(map(str, flags))))
+
+
+def test_the_demos_commands_are_those_of_before():
+    assert [command_of(*step) for step in steps("--stage2-epochs", 5)] == [f"python {step}" for step in (
+        "demo_data.py --figures 1350", "lsp_data.py --preset demo --lsp-train-images 1150 --validation-share 0.13",
+        "train_stage1.py --preset demo --epochs 20", "test_stage1.py --preset demo",
+        "generate_train_output.py --preset demo", "train_stage2.py --preset demo --epochs 5",
+        "test_stage2.py --preset demo")]
+
+
+@pytest.mark.parametrize("name, joints, channels, dtype", [
+    ("mpii", 16, 3, np.uint8), ("lip", 16, 3, np.uint8), ("k2hpd", 15, 1, np.uint16), ("coco", 11, 3, np.uint8)])
+def test_six_steps_on_figures_in_each_layout(tmp_path, monkeypatch, name, joints, channels, dtype):
+    made = [(module, [*flags, *SMALLER.get(module.__name__, []), *["--workers", 1] * hasattr(module, "WORKERS")])
+            for module, flags in steps("--dataset", name, "--train-figures", 30, "--test-figures", 8,
+                                       "--validation-share", 0.34, "--stage1-epochs", 1, "--stage2-epochs", 1)]
+    monkeypatch.setattr("deeppose.drawing.contact_sheet", lambda *given, **more: None)  # slower than all the rest
+    run_steps(made, tmp_path, 0, "cpu")
+    images = np.load(tmp_path / "data/test_images.npy", mmap_mode="r")
+    assert images.shape[-1] == channels and images.dtype == dtype
+    predicted = np.load(tmp_path / "runs/stage2_predictions.npy")
+    assert predicted.shape == (len(images), joints, 2) and np.isfinite(predicted).all()
+    scores = json.loads((tmp_path / "runs/stage2.json").read_text())
+    assert 0 <= scores["pck_box@0.1"]["mean"] <= 100 and {"stage 1", "mean pose"} <= scores.keys()
+    assert ("pckh@0.5" in scores) == (name in ("mpii", "lip"))  # the others have no heads
