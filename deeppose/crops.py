@@ -109,19 +109,20 @@ def _sample(part, crops, rows, windows, images, gains, offsets, mean, reduction)
     # grid_sample's frame without align_corners: pixel i of the P lies at (2 i + 1) / P - 1
     to_grid = 2 / seen.shape[-1]
     origins = (0.5 - corners) * to_grid - 1  # (B, 2), where the crop's pixel 0 lies in that frame
-    grid = _points(torch.cat([windows[:, :, :2] * to_grid, windows[:, :, 2:] * to_grid + origins[..., None]], 2), size)
+    framed = torch.cat([windows[:, :, :2] * to_grid, windows[:, :, 2:] * to_grid + origins[..., None]], 2)
+    grid = window_points(framed, size)
     seen = F.grid_sample(seen, grid, align_corners=False)  # (B, C, size, size)
     if within:
         torch.addcmul(offsets - mean * gains, seen, gains, out=images)
         return
     # grid_sample fades to 0 beyond the crop, so what is subtracted must fade alike
-    points = _points(windows, size)
+    points = window_points(windows, size)
     inside = torch.minimum(points + 1, side - points).clamp_(0, 1)
     inside = (inside[..., 0] * inside[..., 1])[:, None]  # (B, 1, size, size)
     torch.addcmul(offsets, seen, gains, out=images).addcmul_(inside, mean * gains, value=-1)
 
 
-def _points(windows, size):
+def window_points(windows, size):
     """Where the centres of a window's size * size pixels lie: windows (B, 2, 3) -> (B, size, size, 2)."""
     ticks = (torch.arange(size, device=windows.device) + 0.5) / size - 0.5
     y, x = torch.meshgrid(ticks, ticks, indexing="ij")

@@ -6,7 +6,7 @@ import pytest
 
 import demo
 from deeppose.settings import parse_settings
-from deeppose.steps import command_of, run_steps
+from deeppose.steps import run_steps
 
 SMALLER = {"train_stage1": ["--backbone", "resnet18", "--input-size", 32, "--batch-size", 16, "--optimiser", "sgd"],
            "train_stage2": ["--width", 0.02, "--crops-per-image", 1, "--shared-network"]}
@@ -16,20 +16,12 @@ def steps(*flags):
     return demo.steps(parse_settings(vars(demo), list(map(str, flags))))
 
 
-def test_the_demos_commands_are_those_of_before():
-    assert [command_of(*step) for step in steps("--stage2-epochs", 5)] == [f"python {step}" for step in (
-        "demo_data.py --figures 1350", "lsp_data.py --preset demo --lsp-train-images 1150 --validation-share 0.13",
-        "train_stage1.py --preset demo --epochs 20", "test_stage1.py --preset demo",
-        "generate_train_output.py --preset demo", "train_stage2.py --preset demo --epochs 5",
-        "test_stage2.py --preset demo")]
-
-
 @pytest.mark.parametrize("name, joints, channels, dtype", [
     ("mpii", 16, 3, np.uint8), ("lip", 16, 3, np.uint8), ("k2hpd", 15, 1, np.uint16), ("coco", 11, 3, np.uint8)])
 def test_six_steps_on_figures_in_each_layout(tmp_path, monkeypatch, name, joints, channels, dtype):
     made = [(module, [*flags, *SMALLER.get(module.__name__, []), *["--workers", 1] * hasattr(module, "WORKERS")])
-            for module, flags in steps("--dataset", name, "--train-figures", 30, "--test-figures", 8,
-                                       "--validation-share", 0.34, "--stage1-epochs", 1, "--stage2-epochs", 1)]
+            for module, flags in steps("--dataset", name, "--train-figures", 20, "--test-figures", 6,
+                                       "--validation-share", 0.5, "--stage1-epochs", 1, "--stage2-epochs", 1)]
     monkeypatch.setattr("deeppose.drawing.contact_sheet", lambda *given, **more: None)  # slower than all the rest
     run_steps(made, tmp_path, 0, "cpu")
     images = np.load(tmp_path / "data/test_images.npy", mmap_mode="r")
