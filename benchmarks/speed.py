@@ -301,11 +301,13 @@ def measure_inference(folder, persons, settings, rate):
     device = persons.device
     rows = torch.arange(len(persons.joints_px), device=device)
     network = new_stage1(settings, device).eval().to(memory_format=torch.channels_last)  # as they are loaded
-    stage1 = Stage1(network, settings.input_size, "", other_split=False, fingerprint="1")
+    stage1 = Stage1(network, settings.input_size, "", other_split=False, fingerprint="1",
+                    skeleton=persons.skeleton, pixels=persons.pixels, crop_size=persons.crop_size,
+                    context=persons.context)
     networks = [on_device(CascadeNet(settings.crop_size, settings.width), device).eval() for _ in LSP.joints]
     stage2 = CascadeStage({joint: (network, 0) for joint, network in enumerate(networks)}, sigma=settings.sigma,
                           smallest_diameter=0.1, usual_side=USUAL_DIAMETER * settings.sigma, flip_test=False,
-                          refines="1", fingerprint="2")
+                          refines="1", fingerprint="2", pixels=persons.pixels)
     poses = persons.joints_px  # an untrained stage 1's would lie anywhere
     batch1, batch2 = 64, 256  # those of the scripts
 
