@@ -1,0 +1,166 @@
+"""Poses of anybody in anybody's photographs: trained stages run on squares of images, first as given, then closer."""
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from deeppose.calibration import meaning
+from deeppose.person_boxes import shared
+from deeppose.persons import LooseCrops
+from deeppose.stored_crops import cut, enlarge, image_boxes, joint_boxes, to_image_px
+
+from .trained_stages import calibration_of, run_with_confidence
+
+SHARPNESS = 2.0      # least pixels of a reduced photograph for one of the crop, along a side
+PARTS = (1 / 2, 1 / 3)  # of a photograph's longer side: the squares searched for a person
+OVERLAP = 1 / 2      # of neighbouring squares at most
+
+
+@dataclass
+class Poses:
+    """joints      (P, J, 2) float64, image pixels, centres at integers
+    confidence  (P, J) float64, or None where the network has none
+    boxes       (P, 3) edges of the squares that they were found in, image pixels
+    """
+    joints: np.ndarray
+    confidence: np.ndarray | None
+    boxes: np.ndarray
+
+
+class Posing:
+    """Finds poses by trained stages; several threads may use it at once.
+
+    stages            [Stage1, CascadeStage, ...] as load_stages gives them
+    passes            looks at each person: the first at the box given, each later one at a box round what was found.
+                      Those before the last are stage 1's alone, without the flip test
+    flip_test         whether stage 1 averages with the mirrored window; a cascade expects what it was trained on
+    margin            side of a later box, in extents of the joints found
+    doubt             mean confidence, the network's own, below which a photograph is searched; 0 = never
+    batch_size        persons a step
+    least_confidence  of a joint that a later box goes by
+    same              what two boxes share, of what they cover, from which on they are taken for the same
+    """
+
+    def __init__(self, stages, device, passes=2, flip_test=True, margin=1.32, doubt=0.45, batch_size=16,
+                 least_confidence=0.2, same=0.65):
+        self.stages, self.first, self.device = stages, stages[0], device
+        self.passes, self.margin, self.doubt, self.batch_size = passes, margin, doubt, batch_size
+        self.flip_test = stages[1].flip_test if len(stages) > 1 else flip_test
+        self.least_confidence, self.same = least_confidence, same
+
+    @property
+    def confidence(self):
+        """What the confidence of `find` is called, and what it means."""
+        if calibration_of(self.stages, self.flip_test):
+            return "confidence", meaning(self.first.skeleton)
+        return "score", ("the network's own measure of how sure it is, 0 ... 1, the larger the surer: no probability; "
+                         "null where the network has none")
+
+    @property
+    def least_side(self):
+        """Pixels along the longer side down to which a photograph may be reduced where its person fills it."""
+        return self._least_side(1.0)
+
+    def find(self, photos, boxes):
+        """Poses of the persons in N photographs.
+
+        photos  list of N Photo
+        boxes   list of N: edges (P, 3) of the squares to look at first, image pixels, one for each person; or None =
+                one person, looked for in the whole image, and in parts of it where the pose there is in doubt
+        Returns list of N Poses
+        Raises  Failure where a photograph that was reduced is needed larger, and can't be read any more
+        """
+        sizes = np.array([photo.size for photo in photos], float).reshape(-1, 2)
+        first = [image_boxes(size[None]) if own is None else own for own, size in zip(boxes, sizes, strict=True)]
+        row = np.repeat(np.arange(len(photos)), [len(own) for own in first])  # each person's photograph
+        poses = self._find([photos[number] for number in row], np.concatenate([np.empty((0, 3)), *first]), sizes[row],
+                           np.array([boxes[number] is None for number in row], bool))
+        ends = np.cumsum([len(own) for own in first])
+        return [Poses(poses.joints[own], None if poses.confidence is None else poses.confidence[own], poses.boxes[own])
+                for own in (slice(end - len(boxes_), end) for end, boxes_ in zip(ends, first))]
+
+    def _find(self, photos, boxes, sizes, searched):
+        """Poses of P persons, each with its photograph, box (P, 3), image size (P, 2), and whether it is searched."""
+        boxes, searches = np.array(boxes), self.doubt > 0 and bool(searched.any())
+        for number in range(max(self.passes - 1, searches)):
+            joints, confidence = self._look(photos, boxes, last=False)
+            if number == 0 and searches and confidence is not None:
+                self._search(photos, boxes, joints, confidence, searched)
+            if number < self.passes - 1:
+                boxes = self._closer(joints, confidence, boxes, sizes)
+        return Poses(*self._look(photos, boxes, last=True), boxes)
+
+    def _search(self, photos, boxes, joints, confidence, searched):
+        """Put the part of its photograph where the pose is surest in place of a box with a pose in doubt."""
+        for part in PARTS:
+            for row in np.flatnonzero(searched & (confidence.mean(1) < self.doubt)):
+                squares = parts_of(photos[row].size, part)
+                poses, sureness = self._look([photos[row]] * len(squares), squares, last=False)
+                best = sureness.mean(1).argmax()
+                if sureness[best].mean() > confidence[row].mean():
+                    boxes[row], joints[row], confidence[row] = squares[best], poses[best], sureness[best]
+
+    def _look(self, photos, boxes, last):
+        """Joints (P, J, 2), image pixels, and confidence, (P, J) or None; of all stages and the flip test if `last`."""
+        first = self.first
+        edges = enlarge(boxes, first.context)
+        joints, confidences = np.empty((len(photos), len(first.skeleton.joints), 2)), []
+        for start in range(0, len(photos), self.batch_size):
+            rows = slice(start, start + self.batch_size)
+            found, confidence = self._look_at(self._crops(photos[rows], edges[rows]), last)
+            joints[rows] = to_image_px(found, edges[rows], first.crop_size)
+            confidences.append(confidence)
+        if any(confidence is None for confidence in confidences):
+            return joints, None
+        return joints, np.concatenate([np.empty((0, joints.shape[1])), *confidences])
+
+    def _crops(self, photos, edges):
+        """Crops (P, S, S, C) of photographs."""
+        first = self.first
+        crops = np.empty((len(photos), first.crop_size, first.crop_size, first.pixels.channels), first.pixels.dtype)
+        last = None
+        for crop, photo, square in zip(crops, photos, edges, strict=True):
+            least_side = self._least_side(square[2] / first.context / max(photo.size))
+            if last != (id(photo), least_side):  # several squares of a photograph follow each other
+                last, (image, reduction) = (id(photo), least_side), photo.at(least_side, first.pixels)
+            crop[:] = cut(image, square / reduction, first.crop_size, first.pixels)
+        return crops
+
+    def _least_side(self, share):
+        """Pixels along the longer side that a photograph needs for a box of that share of it."""
+        return round(SHARPNESS * self.first.crop_size / self.first.context / max(share, 1e-3))
+
+    @torch.inference_mode()
+    def _look_at(self, crops, last):
+        """As `_look`, of crops (P, S, S, C), in their pixels."""
+        if crops.dtype == np.uint16:
+            crops = crops.view(np.int16)
+        first = self.first
+        persons = LooseCrops(torch.from_numpy(crops).to(self.device), first.context, first.pixels, first.skeleton)
+        rows = torch.arange(len(crops), device=self.device)
+        if last:
+            poses, confidences = run_with_confidence(self.stages, persons, rows, self.flip_test, self.batch_size)
+            joints, confidence = poses[-1], confidences[-1]
+        else:
+            joints, confidence = first.predict_with_confidence(persons, rows, batch_size=self.batch_size)
+        return joints.cpu().double().numpy(), None if confidence is None else confidence.cpu().double().numpy()
+
+    def _closer(self, joints, confidence, boxes, sizes):
+        """Boxes (P, 3) round the joints found; as they were where most joints are in doubt, and where they nearly were
+        so: in training windows varied as well."""
+        joints = np.array(joints)
+        if confidence is not None:
+            joints[confidence < self.least_confidence] = np.nan
+        found = np.isfinite(joints).all(2).sum(1) >= joints.shape[1] / 2
+        closer = joint_boxes(joints, sizes, self.margin, 0.3 * boxes[:, 2])
+        return np.where((found & (shared(closer, boxes) < self.same))[:, None], closer, boxes)
+
+
+def parts_of(size, part):
+    """Squares that cover an image, overlapping by half or more: edges (K, 3) for its size (width, height), each with a
+    side of `part` of the longer one."""
+    side = max(size) * part
+    starts = [[(length - side) / 2] if length <= side else
+              np.linspace(0, length - side, math.ceil((length - side) / (side * (1 - OVERLAP))) + 1) for length in size]
+    return np.array([[x, y, side] for y in starts[1] for x in starts[0]])

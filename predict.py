@@ -1,0 +1,249 @@
+"""Poses on photographs and videos of yours, by the trained stages.
+
+Reads   the photographs and videos in PATHS: files, folders, patterns, or - for a list on standard input;
+        checkpoints/stage1.pt and every stage after it, or the released stage 1 where there is none
+Writes  predictions/                       each photograph and video with its poses drawn, in folders as it was found
+        predictions/predictions.json       joints, confidence and boxes, with what they mean
+        predictions/predictions.csv        the same as a table, a row a joint
+        predictions/predictions_coco.json  with --format coco: COCO's results
+"""
+from deeppose.errors import Failure, UserError, run  # first, so that Ctrl-C while the others load is answered in a line
+
+import os
+import sys
+from collections import Counter
+from contextlib import nullcontext
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from deeppose.ahead import in_order
+from deeppose.archives import Unreadable
+from deeppose.claims import claimed
+from deeppose.devices import Stopwatch, choose_device
+from deeppose.inputs import find_inputs
+from deeppose.overlays import LARGEST, overlay, save_overlay
+from deeppose.parallel import usable_cores
+from deeppose.person_boxes import check_box, read_boxes, squares
+from deeppose.photos import Photo, read_photo
+from deeppose.predictions import Found, image_numbers, output_paths, writing
+from deeppose.settings import parse_settings
+from networks.posing import Posing
+from networks.trained_stages import load_stages
+
+CHECKPOINT_DIR = "checkpoints"  # weights; where it holds no stage1.pt the released one
+OUT = "predictions"             # folder for what is written
+OVERWRITE = False               # replace what an earlier run wrote there
+DEVICE = "auto"                 # auto, cpu, cuda, cuda:1, mps
+THREADS = 0                     # 0 ... 1024: that read, compute and draw; 0 = one for each core
+BATCH_SIZE = 16                 # 1 ... 65536: persons a step of stage 1
+PASSES = 2                      # 1 ... 5: looks at each person, the later ones at a box round what was found
+FLIP_TEST = True                # average with the mirrored window's prediction in the last pass; as a cascade expects
+DOUBT = 0.45                    # 0 ... 1: mean confidence below which parts of a photograph are searched; 0 = never
+BOX = (0.0, 0.0, 0.0, 0.0)      # -1e6 ... 1e6: x0 y0 x1 y1 round the person in every photograph; all 0 = none
+BOXES = "none"                  # file of boxes, CSV, JSON or COCO's; persons may share a photograph
+DETECTOR = "none"               # none, or for several persons torchvision's, e.g. fasterrcnn_mobilenet_v3_large_fpn
+DETECTOR_WEIGHTS = "coco"       # coco, torchvision's, downloaded once; or a file of them
+LEAST_SCORE = 0.6               # 0 ... 1: of what a detector takes for a person
+BOX_MARGIN = 1.2                # 0.1 ... 10: side of the square that is looked at, in longer sides of such a box
+MARGIN = 1.32                   # 0.1 ... 10: side of a later pass's box, in extents of the joints found; LSP's 1.32
+SMOOTHING = 0                   # 0 ... 100: frames to each side over which poses in videos are smoothed; 0 = not
+OVERLAYS = True                 # draw the poses over photographs and videos
+NAMES = False                   # write each joint's name beside it
+FADED_BELOW = 0.5               # 0 ... 1: joints of less confidence are drawn faded
+FORMAT = "json"                 # json | coco: coco writes predictions_coco.json as well, COCO's results
+
+RELEASED = Path(__file__).resolve().parent / "checkpoints/released"
+DETECTORS_SIDE = 800  # pixels along the longer side that a photograph is not reduced below for a detector
+
+
+def main(argv=None):
+    settings = parse_settings(globals(), argv, ("paths", "+", "photographs and videos: files, folders, patterns in "
+                                                "quotes, or - for a list on standard input"))
+    inputs, missing, others = find_inputs(settings.paths, settings.out, lambda: sys.stdin.buffer.read())
+    check_output(settings, inputs)
+    boxes_of = given_boxes(settings)
+    with claimed(settings.out, "predictions"):
+        predict(settings, inputs, missing, others, boxes_of)
+
+
+def check_output(settings, inputs):
+    """Raise UserError where output would replace what is there, or one of the inputs whatever was said."""
+    written = output_paths(settings.out, settings.format == "coco")
+    if settings.overlays:
+        written += [Path(settings.out, one.name) for one in inputs]
+    there = [path for path in written if os.path.lexists(path)]
+    sources = {os.path.realpath(one.path) for one in inputs} if there else ()
+    for path in there:
+        if os.path.realpath(path) in sources:
+            raise UserError(f"{os.path.abspath(path)} is one of the inputs and is not written over; name another --out")
+    if there and not settings.overwrite:
+        raise UserError(f"{os.path.abspath(there[0])} is there already; --overwrite replaces it, or name another --out")
+
+
+def given_boxes(settings):
+    """Function of a photograph's path that gives boxes of its persons, (P, 4), and its id in COCO's form or None; of
+    every one None where the persons are to be found."""
+    given = [f"--{name}" for name, value in (("box", any(settings.box)), ("boxes", settings.boxes != "none"),
+                                             ("detector", settings.detector != "none")) if value]
+    if len(given) > 1:
+        raise UserError(f"{' and '.join(given)} are both given; leave one of them out")
+    if given == ["--boxes"]:
+        return read_boxes(settings.boxes).of
+    if given != ["--box"]:
+        return lambda path: (None, None)
+    try:
+        box = np.array([check_box(settings.box)])
+    except ValueError as error:
+        raise UserError(f"--box: {error}") from None
+    return lambda path: (box, None)
+
+
+def load_model(settings, device):
+    """The trained stages, and the folder that they are from."""
+    folder = settings.checkpoint_dir
+    if folder == CHECKPOINT_DIR and not os.path.lexists(os.path.join(folder, "stage1.pt")) and RELEASED.is_dir():
+        print(f"note: no stage1.pt in {folder}/: the released model is used, {RELEASED / 'stage1.pt'}")
+        folder = RELEASED
+    return load_stages(folder, None, device), folder
+
+
+def predict(settings, inputs, missing, others, boxes_of):
+    """Find, draw and write the poses of all inputs. Raises Failure, at the end, where some can't be used."""
+    device = choose_device(settings.device)
+    torch.set_num_threads(1)  # of each batch; several at a time get through more than one after another by several
+    stages, folder = load_model(settings, device)
+    posing = Posing(stages, device, passes=settings.passes, flip_test=settings.flip_test, margin=settings.margin,
+                    doubt=settings.doubt, batch_size=settings.batch_size)
+    look = looking(settings, posing, boxes_of)
+    name, meaning = posing.confidence
+    facts = {"model": {"checkpoints": os.path.abspath(folder), "stages": len(stages),
+                       "fingerprint": stages[-1].fingerprint},
+             "settings": {key: value for key, value in vars(settings).items() if key != "paths"}, name: meaning}
+    coco, numbers = settings.format == "coco", image_numbers(inputs)
+    unusable, found, persons = [{"file": path, "reason": why} for path, why in missing], Counter(), 0
+    watch = Stopwatch()
+    with (writing(settings.out, posing.first.skeleton, facts, name, coco, settings.smoothing > 0) as (add, ending),
+          tqdm(total=len(inputs), unit="image", leave=False, disable=None) as bar):
+        for video, group in groupby(inputs, key=lambda one: one.video):
+            for one in (in_videos if video else in_photos)(list(group), look, posing, settings, bar):
+                if not isinstance(one, Found):
+                    unusable.append(one)
+                    continue
+                if coco and one.image_id is None:
+                    one.image_id = numbers.get(one.file, found.total() + 1)
+                add(one)
+                found[one.file] += 1
+                persons += len(one.joints)
+        ending["unusable"] = unusable
+
+    for one in unusable:
+        print(f"can't be used: {one['file']}: {one['reason']}", file=sys.stderr)
+    films = [found[one.path] for one in inputs if one.video and one.path in found]
+    what = [f"{len(found) - len(films)} photographs"] * (len(found) > len(films) or not films)
+    what += [f"{len(films)} videos of {sum(films)} frames"] * bool(films)
+    print(f"{' and '.join(what)}, {persons} poses in {watch.seconds:.1f} s, {found.total() / watch.seconds:.1f} a "
+          f"second on {device}; written to {settings.out}" + (f"; {others} other files left aside" if others else ""))
+    if unusable:
+        raise Failure(f"{len(unusable)} of {len(inputs) + len(missing)} inputs can't be used, or not to their end, as "
+                      "told above; the others are done")
+
+
+def looking(settings, posing, boxes_of):
+    """Function of a list of paths and of their Photo that gives of each Poses and its id in COCO's form or None."""
+    detector = None
+    if settings.detector != "none":
+        from networks.person_detectors import PersonDetector  # here, since few runs need it
+        detector = PersonDetector(settings.detector, settings.detector_weights, posing.device, settings.least_score)
+
+    def look(paths, photos):
+        boxes, ids = zip(*map(boxes_of, paths))
+        if detector:
+            boxes = [detector.boxes(photo) for photo in photos]
+        edges = [None if own is None else squares(own, settings.box_margin) for own in boxes]
+        return list(zip(posing.find(photos, edges), ids, strict=True))
+    return look
+
+
+def in_photos(inputs, look, posing, settings, bar):
+    """What is found in photographs, in their order: Found, or {file, reason} where one can't be used."""
+    threads = settings.threads or usable_cores()
+    size = max(1, min(settings.batch_size, -(-len(inputs) // threads)))
+    batches = (inputs[start:start + size] for start in range(0, len(inputs), size))
+    for found in in_order(lambda batch: in_batch(batch, look, posing, settings), batches, threads):
+        yield from found
+        bar.update(len(found))
+
+
+def in_batch(inputs, look, posing, settings):
+    """Read some photographs, find their poses and draw them. Returns a list of what `in_photos` gives."""
+    least_side = max(posing.least_side, LARGEST // 2 * settings.overlays,
+                     DETECTORS_SIDE * (settings.detector != "none"))
+    results, photos = {}, {}
+    for one in inputs:
+        try:
+            photos[one] = read_photo(one.path, posing.first.pixels, least_side)
+        except Unreadable as error:
+            results[one] = {"file": one.path, "reason": str(error)}
+    found = look([one.path for one in photos], list(photos.values())) if photos else []
+    for (one, photo), (poses, image_id) in zip(photos.items(), found, strict=True):
+        results[one] = Found(one.path, photo.size, poses.joints, poses.confidence, poses.boxes, image_id=image_id)
+        if settings.overlays:
+            save_overlay(Path(settings.out, one.name), drawn(photo, poses.joints, poses.confidence, posing, settings))
+    return [results[one] for one in inputs]
+
+
+def in_videos(inputs, look, posing, settings, bar):
+    """What is found in videos' frames, in their order: Found, and {file, reason} where one can't be used to its end."""
+    for one in inputs:
+        try:
+            yield from in_video(one, look, posing, settings, bar)
+        except Unreadable as error:
+            yield {"file": one.path, "reason": str(error)}
+
+
+def in_video(one, look, posing, settings, bar):
+    """What is found in the frames of a video, which is drawn and written meanwhile. Raises Unreadable."""
+    from deeppose import smoothing, videos  # here, since few runs need them
+    if posing.first.pixels.channels != 3:
+        raise Unreadable("a video in colours; the model takes images of one channel")
+
+    def look_at(frames):
+        photos = [Photo(frame.image, frame.image.size) for frame in frames]
+        return list(zip(frames, photos, look([one.path] * len(frames), photos), strict=True))
+
+    faults, empty = [], True
+    with videos.opened(one.path) as film:
+        bar.total += max(0, film.expected - 1)
+        batches = videos.batches(videos.until_broken(film.frames, faults), settings.batch_size)
+        looks = in_order(look_at, batches, settings.threads or usable_cores())
+        picture = videos.writing(Path(settings.out, one.name), film) if settings.overlays else nullcontext()
+        with picture as add:
+            for recent, place in smoothing.windows((each for batch in looks for each in batch), settings.smoothing):
+                frame, photo, (poses, image_id) = recent[place]
+                smooth = smoothing.smoothed([(pose.joints, pose.boxes) for _, _, (pose, _) in recent], place) \
+                    if settings.smoothing else None
+                if add:
+                    add(drawn(photo, poses.joints if smooth is None else smooth, poses.confidence, posing, settings,
+                              smallest=1), frame.seconds)
+                yield Found(one.path, photo.size, poses.joints, poses.confidence, poses.boxes, frame.number,
+                            frame.seconds, image_id, smooth)
+                bar.update()
+                empty = False
+            if empty:
+                raise Unreadable(faults[0])  # before anything is written
+    if faults:
+        raise Unreadable(faults[0])
+
+
+def drawn(photo, joints, confidence, posing, settings, **more):
+    """A picture of a photograph with its persons' joints (P, J, 2)."""
+    doubtful = np.zeros(joints.shape[:2], bool) if confidence is None else confidence < settings.faded_below
+    return overlay(photo, joints, posing.first.skeleton, doubtful, settings.names, **more)
+
+
+if __name__ == "__main__":
+    run(main)
