@@ -134,6 +134,25 @@ def reliability_curves(path, curves, errors):
     _save(figure, path)
 
 
+def gains(path, panels):
+    """Points gained, with their intervals, a line for each part; what leaves out 0 is in colour.
+
+    panels  title -> part -> {"gain", "low", "high"}, NaN = none
+    """
+    height = 0.9 + 0.19 * max(map(len, panels.values()))
+    figure, axes = _panels(len(panels), columns=len(panels), width=3.8, height=height)
+    for axis, (title, parts) in zip(axes, panels.items(), strict=True):
+        axis.axvline(0, color="0.4", linewidth=0.8)
+        for line, found in enumerate(parts.values()):
+            colour = LINES[3] if found["low"] > 0 else LINES[1] if found["high"] < 0 else "0.45"
+            axis.hlines(line, found["low"], found["high"], color=colour, linewidth=1.5)
+            axis.plot(found["gain"], line, color=colour, marker=MARKERS[0], markersize=4)
+        axis.set(yticks=range(len(parts)), yticklabels=list(parts), ylim=(len(parts) - 0.4, -0.6),
+                 xlabel="points gained, with 95% interval")
+        axis.set_title(title, fontsize=10)
+    _save(figure, path)
+
+
 def training_curves(path, rows, skeleton=None):
     """Loss and scores after each epoch, from the rows of a training log.
 
