@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
 
 import lsp_data
@@ -146,7 +147,7 @@ def test_every_stage_is_run_and_a_network_without_confidence_says_null(photos, t
         moved = np.subtract(refined["persons"][0]["joints"], image["persons"][0]["joints"])
         assert np.allclose(moved[:, 1], 0, atol=0.01) and np.allclose(moved[:, 0], moved[0, 0], atol=0.01)
         assert moved[0, 0] > 0.04 * max(image["width"], image["height"])
-    assert after["model"]["stages"] == 2 and before["model"]["fingerprint"] != after["model"]["fingerprint"]
+    assert "score" in after and after["model"]["stages"] == 2 and before["model"]["fingerprint"] != after["model"]["fingerprint"]
     assert after["images"][0]["persons"][0]["score"] is None and rows[0]["score"] == ""
 
 
@@ -356,6 +357,41 @@ def test_several_persons_an_image_and_cocos_results(photos, tmp_path):
     run(tmp_path / "000017.jpg", "--box", *boxes[1], "--box-margin", "1", "--passes", "1", "--out", tmp_path / "one")
     assert np.allclose(told(tmp_path / "one")[0]["images"][0]["persons"][0]["joints"],
                        content["images"][0]["persons"][1]["joints"], atol=0.01)
+
+
+def test_a_detector_tells_who_is_looked_at(photos, tmp_path, monkeypatch):
+    """First its network of random weights, then a stand-in that finds a person, a dog, one in doubt and an empty box."""
+    torch.manual_seed(0)
+    name = "ssdlite320_mobilenet_v3_large"
+    network = torchvision.models.get_model(name, weights=None, weights_backbone=None)
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    flags = [photos[0] / "p0.png", "--detector", name, "--detector-weights", tmp_path / "weights.pth", "--passes", "1"]
+    run(*flags, "--out", tmp_path / "none", "--least-score", "1")
+    content, rows = told(tmp_path / "none")
+    assert content["images"][0]["persons"] == [] and [row["joint"] for row in rows] == [""]
+    width, height = Image.open(photos[0] / "p0.png").size
+
+    def seen(self, images):
+        assert images[0].shape == (3, height, width) and images[0].max() <= 1
+        boxes = torch.tensor([[0.0, 0.0, width, height], [2, 2, 30, 30], [0, 0, 9, 9], [5, 5, 5, 9]])
+        return [{"boxes": boxes, "labels": torch.tensor([1, 18, 1, 1]), "scores": torch.tensor([0.9, 0.9, 0.2, 0.9])}]
+
+    monkeypatch.setattr(type(network), "forward", seen)
+    run(*flags, "--out", tmp_path / "one", "--box-margin", "1")
+    monkeypatch.undo()
+    run(*flags[:1], "--out", tmp_path / "whole", *PLAIN)
+    found, whole = (told(tmp_path / name)[0]["images"][0]["persons"] for name in ("one", "whole"))
+    assert len(found) == 1 and np.allclose(found[0]["joints"], whole[0]["joints"], atol=0.01)
+    (tmp_path / "odd.pth").write_bytes(b"nothing")
+    torch.save({"a": torch.zeros(1)}, tmp_path / "other.pth")
+    for flag, value, message in (("--detector-weights", "odd.pth", "is no file of weights"),
+                                 ("--detector-weights", "other.pth", "holds no weights of ssdlite"),
+                                 ("--detector-weights", "gone.pth", "is no file of weights"),
+                                 ("--detector", "yolo", "no detector named 'yolo'")):
+        value = tmp_path / value if value.endswith("pth") else value
+        with pytest.raises(UserError, match=message):
+            run(*flags, flag, value, "--out", tmp_path / "bad")
+    assert not list((tmp_path / "bad").iterdir())
 
 
 def test_output_is_whole_or_absent(tmp_path):
