@@ -147,7 +147,8 @@ def test_every_stage_is_run_and_a_network_without_confidence_says_null(photos, t
         moved = np.subtract(refined["persons"][0]["joints"], image["persons"][0]["joints"])
         assert np.allclose(moved[:, 1], 0, atol=0.01) and np.allclose(moved[:, 0], moved[0, 0], atol=0.01)
         assert moved[0, 0] > 0.04 * max(image["width"], image["height"])
-    assert "score" in after and after["model"]["stages"] == 2 and before["model"]["fingerprint"] != after["model"]["fingerprint"]
+    assert "score" in after and after["model"]["stages"] == 2
+    assert before["model"]["fingerprint"] != after["model"]["fingerprint"]
     assert after["images"][0]["persons"][0]["score"] is None and rows[0]["score"] == ""
 
 
@@ -360,7 +361,7 @@ def test_several_persons_an_image_and_cocos_results(photos, tmp_path):
 
 
 def test_a_detector_tells_who_is_looked_at(photos, tmp_path, monkeypatch):
-    """First its network of random weights, then a stand-in that finds a person, a dog, one in doubt and an empty box."""
+    """First a network of random weights, then a stand-in: a person, a dog, one in doubt and an empty box."""
     torch.manual_seed(0)
     name = "ssdlite320_mobilenet_v3_large"
     network = torchvision.models.get_model(name, weights=None, weights_backbone=None)
