@@ -58,9 +58,10 @@ def calibrate(settings, path):
     spans = reference_lengths(truth, persons.skeleton, persons.box_side)
     kinds = {flip_test: stages[0].predict_with_confidence(persons, rows, flip_test, settings.batch_size)
              for flip_test in (False, True)}
-    if kinds[True][1] is None:
-        raise UserError(f"{path.resolve()} holds a network without a confidence of its own, which there is nothing to "
-                        "calibrate of; train one of --network integral or heatmap, or --loss rle")
+    if kinds[True][1] is None:  # no mistake: plain regression goes through the same steps as others
+        print(f"note: {path} has no confidence of its own to calibrate, and stays as it is; --network integral and "
+              "heatmap have, and --loss rle")
+        return
     print(f"validation persons: {alike.sum()} of {' and '.join(sources)}, {(~alike).sum()} others")
 
     calibrations = []
