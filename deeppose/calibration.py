@@ -216,7 +216,7 @@ def probabilities(calibration, own, lengths):
 def log_loss(found, hits):
     """Mean over counted joints of -log the probability given to what is so, nats."""
     counted = ~np.isnan(hits)
-    return float(-np.log(np.where(hits == 1, found, 1 - found)[counted]).mean())
+    return float(-np.log(np.where(hits == 1, found, 1 - found)[counted].clip(min=1e-12)).mean())
 
 
 def _largest_likelihood(columns, hits, given, ridge, least):
@@ -228,7 +228,7 @@ def _largest_likelihood(columns, hits, given, ridge, least):
 
     weights = np.zeros(columns.shape[1])
     for _ in range(STEPS):
-        found = 1 / (1 + np.exp(-given - columns @ weights))
+        found = np.exp(-np.logaddexp(0, -given - columns @ weights))
         slope = columns.T @ (found - hits) + ridge * weights
         free = (weights > least) | (slope < 0)
         bend = (columns[:, free].T * (found * (1 - found))) @ columns[:, free] + np.diag(ridge[free])
