@@ -11,7 +11,7 @@ import torch
 from .errors import UserError
 from .parallel import usable_cores
 
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's mallopt
+M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # of glibc's mallopt
 LOOK_SECONDS = 5.0  # between two looks at what other programs leave free
 OWN_SHARE = 0.9     # of the time asked for, from which on other programs are not in the way
 
@@ -45,6 +45,7 @@ def keep_freed_memory():
     if hasattr(libc, "mallopt"):
         libc.mallopt(M_MMAP_MAX, 0)  # no mapping of its own for a large block
         libc.mallopt(M_TRIM_THRESHOLD, -1)  # never
+        libc.mallopt(M_ARENA_MAX, 1)  # of those that threads would have of their own, empty parts go back all the same
 
 
 class Cores:
