@@ -1,6 +1,6 @@
 """Poses of anybody in anybody's photographs: trained stages run on squares of images, first as given, then closer."""
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,7 +10,8 @@ from deeppose.person_boxes import shared
 from deeppose.persons import LooseCrops
 from deeppose.stored_crops import cut, enlarge, image_boxes, joint_boxes, to_image_px
 
-from .trained_stages import calibration_of, run_with_confidence
+from .folding import folded
+from .trained_stages import calibration_of, probabilities
 
 SHARPNESS = 2.0      # least pixels of a reduced photograph for one of the crop, along a side
 PARTS = (1 / 2, 1 / 3)  # of a photograph's longer side: the squares searched for a person
@@ -32,8 +33,8 @@ class Posing:
     """Finds poses by trained stages; several threads may use it at once.
 
     stages            [Stage1, CascadeStage, ...] as load_stages gives them
-    passes            looks at each person: the first at the box given, each later one at a box round what was found.
-                      Those before the last are stage 1's alone, without the flip test
+    passes            looks at each person at most: the first at the box given, each later one at a box round what was
+                      found, where that is another
     flip_test         whether stage 1 averages with the mirrored window; a cascade expects what it was trained on
     margin            side of a later box, in extents of the joints found
     doubt             mean confidence, the network's own, below which a photograph is searched; 0 = never
@@ -44,15 +45,17 @@ class Posing:
 
     def __init__(self, stages, device, passes=2, flip_test=True, margin=1.32, doubt=0.45, batch_size=16,
                  least_confidence=0.2, same=0.65):
-        self.stages, self.first, self.device = stages, stages[0], device
+        self.first, self.cascades = replace(stages[0], network=folded(stages[0].network)), stages[1:]
+        self.device = device
         self.passes, self.margin, self.doubt, self.batch_size = passes, margin, doubt, batch_size
         self.flip_test = stages[1].flip_test if len(stages) > 1 else flip_test
+        self.calibration = calibration_of(stages, self.flip_test)
         self.least_confidence, self.same = least_confidence, same
 
     @property
     def confidence(self):
         """What the confidence of `find` is called, and what it means."""
-        if calibration_of(self.stages, self.flip_test):
+        if self.calibration:
             return "confidence", meaning(self.first.skeleton)
         return "score", ("the network's own measure of how sure it is, 0 ... 1, the larger the surer: no probability; "
                          "null where the network has none")
@@ -82,36 +85,51 @@ class Posing:
 
     def _find(self, photos, boxes, sizes, searched):
         """Poses of P persons, each with its photograph, box (P, 3), image size (P, 2), and whether it is searched."""
-        boxes, searches = np.array(boxes), self.doubt > 0 and bool(searched.any())
-        for number in range(max(self.passes - 1, searches)):
-            joints, confidence = self._look(photos, boxes, last=False)
-            if number == 0 and searches and confidence is not None:
-                self._search(photos, boxes, joints, confidence, searched)
-            if number < self.passes - 1:
-                boxes = self._closer(joints, confidence, boxes, sizes)
-        return Poses(*self._look(photos, boxes, last=True), boxes)
+        boxes, again = np.array(boxes), np.zeros(len(photos), bool)
+        joints, own = self._look(photos, boxes)
+        if self.doubt and own is not None:
+            again = self._search(photos, boxes, joints, own, searched)
+        for number in range(self.passes):
+            if number:
+                closer = self._closer(joints, own, boxes, sizes)
+                again |= (closer != boxes).any(1)
+                boxes = closer
+            elif self.passes > 1:
+                continue  # a part of a photograph was looked at quickly, and will be again, more closely
+            rows = np.flatnonzero(again)
+            if len(rows):
+                joints[rows], sure = self._look([photos[row] for row in rows], boxes[rows])
+                if own is not None:
+                    own[rows] = sure
+                again[:] = False
+        return Poses(joints, self._told(joints, own, boxes), boxes)
 
-    def _search(self, photos, boxes, joints, confidence, searched):
-        """Put the part of its photograph where the pose is surest in place of a box with a pose in doubt."""
+    def _search(self, photos, boxes, joints, own, searched):
+        """Put the part of its photograph where the pose is surest in place of a box with a pose in doubt. Returns (P,)
+        bool, where that was done."""
+        found = np.zeros(len(photos), bool)
         for part in PARTS:
-            for row in np.flatnonzero(searched & (confidence.mean(1) < self.doubt)):
+            for row in np.flatnonzero(searched & (own.mean(1) < self.doubt) & (found | (part == PARTS[0]))):
                 squares = parts_of(photos[row].size, part)
-                poses, sureness = self._look([photos[row]] * len(squares), squares, last=False)
-                best = sureness.mean(1).argmax()
-                if sureness[best].mean() > confidence[row].mean():
-                    boxes[row], joints[row], confidence[row] = squares[best], poses[best], sureness[best]
+                poses, sure = self._look([photos[row]] * len(squares), squares, quick=True)
+                best = sure.mean(1).argmax()
+                found[row] = sure[best].mean() > own[row].mean()
+                if found[row]:
+                    boxes[row], joints[row], own[row] = squares[best], poses[best], sure[best]
+        return found
 
-    def _look(self, photos, boxes, last):
-        """Joints (P, J, 2), image pixels, and confidence, (P, J) or None; of all stages and the flip test if `last`."""
+    def _look(self, photos, boxes, quick=False):
+        """Joints (P, J, 2), image pixels, and the network's own confidence, (P, J) or None, of all stages and with the
+        flip test; of stage 1 alone, without it, where it shall be quick."""
         first = self.first
         edges = enlarge(boxes, first.context)
         joints, confidences = np.empty((len(photos), len(first.skeleton.joints), 2)), []
         for start in range(0, len(photos), self.batch_size):
             rows = slice(start, start + self.batch_size)
-            found, confidence = self._look_at(self._crops(photos[rows], edges[rows]), last)
+            found, own = self._look_at(self._crops(photos[rows], edges[rows]), quick)
             joints[rows] = to_image_px(found, edges[rows], first.crop_size)
-            confidences.append(confidence)
-        if any(confidence is None for confidence in confidences):
+            confidences.append(own)
+        if any(own is None for own in confidences):
             return joints, None
         return joints, np.concatenate([np.empty((0, joints.shape[1])), *confidences])
 
@@ -132,26 +150,31 @@ class Posing:
         return round(SHARPNESS * self.first.crop_size / self.first.context / max(share, 1e-3))
 
     @torch.inference_mode()
-    def _look_at(self, crops, last):
+    def _look_at(self, crops, quick):
         """As `_look`, of crops (P, S, S, C), in their pixels."""
         if crops.dtype == np.uint16:
             crops = crops.view(np.int16)
         first = self.first
         persons = LooseCrops(torch.from_numpy(crops).to(self.device), first.context, first.pixels, first.skeleton)
         rows = torch.arange(len(crops), device=self.device)
-        if last:
-            poses, confidences = run_with_confidence(self.stages, persons, rows, self.flip_test, self.batch_size)
-            joints, confidence = poses[-1], confidences[-1]
-        else:
-            joints, confidence = first.predict_with_confidence(persons, rows, batch_size=self.batch_size)
-        return joints.cpu().double().numpy(), None if confidence is None else confidence.cpu().double().numpy()
+        joints, own = first.predict_with_confidence(persons, rows, self.flip_test and not quick, self.batch_size)
+        for cascade in () if quick else self.cascades:
+            joints = cascade.refine(persons, rows, joints)
+        return joints.cpu().double().numpy(), None if own is None else own.cpu().double().numpy()
 
-    def _closer(self, joints, confidence, boxes, sizes):
-        """Boxes (P, 3) round the joints found; as they were where most joints are in doubt, and where they nearly were
-        so: in training windows varied as well."""
+    def _told(self, joints, own, boxes):
+        """The confidence that is told of the network's own: a probability where the stages are calibrated."""
+        if own is None or self.calibration is None:
+            return own
+        joints, own, sides = map(torch.from_numpy, (joints, own, boxes[:, 2]))
+        return probabilities(self.calibration, joints, own, self.first.skeleton, sides).numpy()
+
+    def _closer(self, joints, own, boxes, sizes):
+        """Boxes (P, 3) round the joints found; those that there were where they are much the same, as windows varied in
+        training as well, and where most joints are in doubt."""
         joints = np.array(joints)
-        if confidence is not None:
-            joints[confidence < self.least_confidence] = np.nan
+        if own is not None:
+            joints[own < self.least_confidence] = np.nan
         found = np.isfinite(joints).all(2).sum(1) >= joints.shape[1] / 2
         closer = joint_boxes(joints, sizes, self.margin, 0.3 * boxes[:, 2])
         return np.where((found & (shared(closer, boxes) < self.same))[:, None], closer, boxes)

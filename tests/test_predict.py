@@ -28,6 +28,7 @@ from deeppose.predictions import Found, writing
 from deeppose.skeletons import LSP, Skeleton
 from deeppose.stored_crops import image_boxes, to_image_px
 from figures.scene import draw_figure
+from networks.folding import folded
 from networks.integral import IntegralNet
 from networks.posing import Posing, parts_of
 from networks.trained_stages import load_stages
@@ -88,6 +89,16 @@ def test_it_finds_what_the_test_step_finds(raw_dir, tmp_path, released):
     box = np.array(content["images"][0]["persons"][0]["box"])
     size = [content["images"][0][side] for side in ("width", "height")]
     assert np.allclose(box, [*image_boxes(np.array([size]))[0][:2], *(box[:2] + max(size))], atol=1e-3)
+
+
+def test_a_folded_network_is_the_same_but_for_rounding(released):
+    network, images = released[0].network.eval(), torch.randn(2, 3, 64, 64)
+    fast = folded(network)
+    with torch.inference_mode():
+        expected, found = network(images), fast(images)
+    assert 0 < (found - expected).abs().max() < 1e-3 * expected.abs().max()
+    kinds = [{type(module) for module in each.modules()} for each in (network, fast)]
+    assert torch.nn.BatchNorm2d in kinds[0] and torch.nn.BatchNorm2d not in kinds[1]
 
 
 def test_a_pose_does_not_depend_on_who_else_is_looked_at(photos, tmp_path):
