@@ -70,15 +70,15 @@ def draw_pose(picture, joints, skeleton, opacity, names=False):
     if (high <= low).any():
         return
     size = tuple((high - low).tolist())
-    marks = [(points, COLOURS[skeleton.side(names_)], strength) for points, names_, strength
+    marks = [(points - low, COLOURS[skeleton.side(of)], strength) for points, of, strength
              in _marks(joints, skeleton, opacity)]
-    border = max(1.0, width / 3)
-    for colour in (OUTLINE, *COLOURS.values()):
-        own = [mark for mark in marks if colour in (OUTLINE, mark[1])]
-        if own:
-            grow = border if colour == OUTLINE else 0.0
-            mask = _mask(size, [(points - low, strength) for points, _, strength in own], width / 2 + grow)
-            picture.paste(colour, tuple(low.tolist()), mask)
+    corner, border = tuple(low.tolist()), max(1.0, width / 3)
+    picture.paste(OUTLINE, corner, _mask(size, marks, width / 2 + border))
+    colours = Image.new("RGB", size)
+    draw = ImageDraw.Draw(colours)
+    for points, colour, _ in marks:  # wide enough for the rim that the mask smooths
+        _draw(draw, points, colour, width / 2 + 1)
+    picture.paste(colours, corner, _mask(size, marks, width / 2))
     if names:
         _write_names(picture, joints, skeleton, width)
 
@@ -97,17 +97,21 @@ def _marks(joints, skeleton, opacity):
 
 
 def _mask(size, marks, half_width):
-    """Opacity (size) of marks in one colour, drawn large and reduced."""
+    """Opacity (size) of marks, drawn large and reduced."""
     large = Image.new("L", (size[0] * SMOOTHING, size[1] * SMOOTHING))
     draw = ImageDraw.Draw(large)
-    for points, strength in marks:
-        points, value = (points + 0.5) * SMOOTHING - 0.5, round(255 * strength)
-        if len(points) == 2:
-            draw.line([tuple(point) for point in points.tolist()], value, max(1, round(2 * half_width * SMOOTHING)))
-        radius = half_width * SMOOTHING * (1.5 if len(points) == 1 else 1)
-        for x, y in points.tolist():
-            draw.ellipse((x - radius, y - radius, x + radius, y + radius), value)
+    for points, _, strength in marks:
+        _draw(draw, (points + 0.5) * SMOOTHING - 0.5, round(255 * strength), half_width * SMOOTHING)
     return large.reduce(SMOOTHING)
+
+
+def _draw(draw, points, colour, half_width):
+    """A line between two points (2, 2) with round ends, or a dot, half as wide again, at one (1, 2)."""
+    if len(points) == 2:
+        draw.line([tuple(point) for point in points.tolist()], colour, max(1, round(2 * half_width)))
+    radius = half_width * (1.5 if len(points) == 1 else 1)
+    for x, y in points.tolist():
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), colour)
 
 
 def _write_names(picture, joints, skeleton, width):
