@@ -42,7 +42,7 @@ THREADS = 0                     # 0 ... 1024: that read, compute and draw; 0 = o
 BATCH_SIZE = 16                 # 1 ... 65536: persons a step of stage 1
 PASSES = 2                      # 1 ... 5: looks at each person, the later ones at a box round what was found
 FLIP_TEST = True                # average with the mirrored window's prediction in the last pass; as a cascade expects
-DOUBT = 0.45                    # 0 ... 1: mean confidence below which parts of a photograph are searched; 0 = never
+DOUBT = 0.4                     # 0 ... 1: mean confidence below which parts of a photograph are searched; 0 = never
 BOX = (0.0, 0.0, 0.0, 0.0)      # -1e6 ... 1e6: x0 y0 x1 y1 round the person in every photograph; all 0 = none
 BOXES = "none"                  # file of boxes, CSV, JSON or COCO's; persons may share a photograph
 DETECTOR = "none"               # none, or for several persons torchvision's, e.g. fasterrcnn_mobilenet_v3_large_fpn
@@ -66,6 +66,9 @@ def main(argv=None):
     inputs, missing, others = find_inputs(settings.paths, settings.out, lambda: sys.stdin.buffer.read())
     check_output(settings, inputs)
     boxes_of = given_boxes(settings)
+    if any(one.video for one in inputs):
+        from deeppose.videos import pyav
+        pyav()  # told before any work where it is missing
     with claimed(settings.out, "predictions"):
         predict(settings, inputs, missing, others, boxes_of)
 

@@ -15,6 +15,7 @@ QUALITY = 23         # x264's constant rate factor
 ROOM = 2             # times the input's bits a second that a picture of it may take
 LEAST_RATE = 200_000  # bits a second that it may take at any rate
 MOST_PIXELS = 8_000_000  # of the frames that are looked at together
+EVEN = 0.002  # seconds by which a frame may miss an even rate: some files count milliseconds
 TIME_BASE = Fraction(1, 90_000)  # of what is written: exact for the usual rates
 
 
@@ -80,6 +81,8 @@ def _frames(av, container, stream, rate):
             seconds = float(number / rate) if frame.pts is None else float(frame.pts * frame.time_base)
             start = seconds if start is None else start
             seconds = max(seconds - start, last + 1e-4)  # broken files go back in time
+            if abs(seconds - number / rate) < EVEN:
+                seconds = float(number / rate)
             last = seconds
             pixels = frame.to_ndarray(format="rgb24")
             if frame.rotation % 90 == 0:  # how a player turns it, anticlockwise

@@ -43,7 +43,7 @@ class Posing:
     same              what two boxes share, of what they cover, from which on they are taken for the same
     """
 
-    def __init__(self, stages, device, passes=2, flip_test=True, margin=1.32, doubt=0.45, batch_size=16,
+    def __init__(self, stages, device, passes=2, flip_test=True, margin=1.32, doubt=0.4, batch_size=16,
                  least_confidence=0.2, same=0.65):
         self.first, self.cascades = replace(stages[0], network=folded(stages[0].network)), stages[1:]
         self.device = device
