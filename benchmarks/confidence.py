@@ -45,7 +45,8 @@ BACKGROUNDS = 200               # 1 ... 100000: pictures of nobody
 CUTS = {"between hips and knees": (("r_hip", "l_hip"), ("r_knee", "l_knee"), 0.5),
         "at the hips": (("r_hip", "l_hip"), ("r_knee", "l_knee"), 0.0),
         "between shoulders and head": (("r_shoulder", "l_shoulder"), ("head_top",), 0.4)}
-SMALLEST = 24  # image pixels: a picture that is cut smaller is left out
+# image pixels: a picture that is cut smaller is left out
+SMALLEST = 24
 
 
 def main(argv=None):
