@@ -144,6 +144,14 @@ def test_smoothing_halves_the_jitter_and_follows_motion():
     assert right[1] > right[0] - 0.01
 
 
+def test_a_joint_that_jumps_is_not_put_between_and_a_spike_is_left_out():
+    places = np.r_[[10.0] * 6, [90.0] * 6]  # mistaken for another from the seventh frame on
+    places[3] = 60
+    frames = [(np.full((1, 14, 2), place), np.array([[0.0, 0.0, 200.0]])) for place in places]
+    found = [smoothing.smoothed(recent, place)[0, 0, 0] for recent, place in smoothing.windows(frames, 3)]
+    assert np.allclose(found, [10] * 6 + [90] * 6)
+
+
 def test_persons_are_told_apart_while_smoothing():
     left, right = np.zeros((14, 2)), np.full((14, 2), 500.0)
     boxes = {"left": [0.0, 0.0, 100.0], "right": [450.0, 450.0, 100.0]}
