@@ -57,7 +57,6 @@ FADED_BELOW = 0.5               # 0 ... 1: joints of less confidence are drawn f
 FORMAT = "json"                 # json | coco: coco writes predictions_coco.json as well, COCO's results
 
 RELEASED = Path(__file__).resolve().parent / "checkpoints/released"
-DETECTORS_SIDE = 800  # pixels along the longer side that a photograph is not reduced below for a detector
 
 
 def main(argv=None):
@@ -183,8 +182,7 @@ def in_photos(inputs, look, posing, settings, bar):
 
 def in_batch(inputs, look, posing, settings):
     """Read some photographs, find their poses and draw them. Returns a list of what `in_photos` gives."""
-    least_side = max(posing.least_side, LARGEST // 2 * settings.overlays,
-                     DETECTORS_SIDE * (settings.detector != "none"))
+    least_side = max(posing.least_side, LARGEST // 2 if settings.overlays or settings.detector != "none" else 0)
     results, photos = {}, {}
     for one in inputs:
         try:

@@ -24,9 +24,9 @@ RAW_DIR = "data/raw"      # folder of LSP's zip or unpacked folder
 RESULT_DIR = "results"    # where prediction.json goes
 PHOTOGRAPHS = 1000        # 16 ... 1000: of LSP's test photographs
 PASTED = 100              # 1 ... 1000: of them, and of drawn figures, pasted into larger pictures
+LARGER: tuple[int, ...] = (2, 3, 4)  # 1 ... 100: times as large, the pictures that they are pasted into
 REPEATS = 3               # 1 ... 100: of each time, the middle one counts
 
-LARGER = (2, 3, 4)  # times
 WAYS = {"whole image, once": {"passes": 1, "doubt": 0}, "twice": {"doubt": 0}, "twice, and searched": {}}
 
 
@@ -81,7 +81,7 @@ def main(argv=None):
     sets["drawn figures"] = [image for image, _ in figures], np.stack([joints[:, :2] for _, joints in figures])
     for name in list(sets):
         few = sets[name][0][:settings.pasted], sets[name][1][:settings.pasted]
-        sets |= {f"{name}, pasted into pictures {times} times as large": pasted(*few, times) for times in LARGER}
+        sets |= {f"{name}, pasted into pictures {times} times as large": pasted(*few, times) for times in settings.larger}
     scores = {}
     torch.set_num_threads(1)
     for name, (pictures, joints) in sets.items():

@@ -11,8 +11,7 @@ from deeppose.checkpoints import read_tensors, weights_fault
 from deeppose.errors import Failure, UserError, reason
 from deeppose.overlays import on_screen
 
-PERSON = 1         # COCO's category, in torchvision's detectors as well
-LEAST_SIDE = 800   # pixels along the longer side that a photograph is not reduced below for them
+PERSON = 1  # COCO's category, in torchvision's detectors as well
 
 
 class PersonDetector:
