@@ -81,7 +81,8 @@ def main(argv=None):
     sets["drawn figures"] = [image for image, _ in figures], np.stack([joints[:, :2] for _, joints in figures])
     for name in list(sets):
         few = sets[name][0][:settings.pasted], sets[name][1][:settings.pasted]
-        sets |= {f"{name}, pasted into pictures {times} times as large": pasted(*few, times) for times in settings.larger}
+        sets |= {f"{name}, pasted into pictures {times} times as large": pasted(*few, times)
+                 for times in settings.larger}
     scores = {}
     torch.set_num_threads(1)
     for name, (pictures, joints) in sets.items():
