@@ -3,6 +3,7 @@
     torchrun --nproc-per-node 4 train_stage1.py
 """
 import contextlib
+import gc
 import math
 import os
 import sys
@@ -100,6 +101,7 @@ def process_group(device, patient=False):
     finally:
         _batches_are_shared = True
         if dist.is_initialized():
+            gc.collect()  # reducers that only circles of references keep: one that outlives the group may abort
             dist.destroy_process_group()
 
 

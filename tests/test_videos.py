@@ -126,7 +126,9 @@ def test_smoothed_columns_stand_beside_the_raw_ones(av, scene, tmp_path):
     assert [image["persons"][0]["joints"] for image in raw] == [image["persons"][0]["joints"] for image in smooth]
     first, second = (np.array([image["persons"][0][name] for image in smooth])
                      for name in ("joints", "joints_smoothed"))
-    assert np.abs(np.diff(second, 2, 0)).mean() < 0.5 * np.abs(np.diff(first, 2, 0)).mean()
+    # of most joints: one that jumps from frame to frame is left to jump
+    rough = [np.median(np.abs(np.diff(joints, 2, 0))) for joints in (first, second)]
+    assert rough[1] < 0.5 * rough[0], rough
     headers = [(tmp_path / name / "predictions.csv").read_text().splitlines()[0] for name in ("raw", "smooth")]
     assert headers[1] == headers[0] + ",x_smoothed,y_smoothed"
 
