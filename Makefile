@@ -1,11 +1,14 @@
+# make        what the rest needs, in .venv
 # make demo   the six steps on drawn figures, everything under demo/
 # make test   the tests
 # make bench  speed beside the published figures, about five minutes
-# Both create .venv with the requirements the first time.
+# Each creates .venv with the requirements the first time.
 PYTHON ?= python3
 RUN = .venv/bin/python
 
-.PHONY: demo test bench clean
+.PHONY: install demo test bench clean
+
+install: .venv/installed
 
 demo: .venv/installed
 	$(RUN) demo.py
