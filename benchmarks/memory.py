@@ -8,8 +8,11 @@ import torch
 
 
 class PeakMemory:
-    """host_mb: proportional set size summed over the process tree, MB; device_mb: CUDA's own peak; NaN = unknown.
+    """Peaks in MB; NaN = unknown.
 
+    host_mb    proportional set size, summed over the process tree
+    own_mb     the same without pages mapped from files, which the system takes back when it needs them
+    device_mb  CUDA's own
     process  root of the tree; None = this one
     """
 
@@ -17,7 +20,7 @@ class PeakMemory:
         self.process = process or os.getpid()
 
     def __enter__(self):
-        self.host_mb, self.device_mb = math.nan, math.nan
+        self.host_mb, self.own_mb, self.device_mb = math.nan, math.nan, math.nan
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
         self.over = threading.Event()
@@ -34,9 +37,10 @@ class PeakMemory:
     def _watch(self):
         if not Path("/proc/self/smaps_rollup").exists():
             return
-        self.host_mb = 0.0
+        self.host_mb = self.own_mb = 0.0
         while True:
-            self.host_mb = max(self.host_mb, sum(map(_proportional_kb, _tree(self.process))) / 1024 * 1.048576)
+            whole, mapped = (sum(sizes) * 1.024e-3 for sizes in zip(*map(_proportional_kb, _tree(self.process))))
+            self.host_mb, self.own_mb = max(self.host_mb, whole), max(self.own_mb, whole - mapped)
             if self.over.wait(0.2):
                 return
 
@@ -58,10 +62,10 @@ def _tree(root):
 
 
 def _proportional_kb(process):
+    """All of a process's memory, and what of it is mapped from files."""
     try:
-        for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1])
-    except OSError:
-        pass
-    return 0
+        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+    except OSError:  # it ended meanwhile
+        return 0, 0
+    sizes = {line.split()[0]: int(line.split()[1]) for line in lines[1:]}
+    return sizes.get("Pss:", 0), sizes.get("Pss_File:", 0)

@@ -84,27 +84,32 @@ def main(argv=None):
     watch = Stopwatch()
     device = choose_device(settings.device)
     torch.manual_seed(settings.seed)
+    path = Path(settings.result_dir, f"{settings.name}_{hardware_name(device)}.json")
+    published = ROOT / "results" / path.name
+    before = arrays.load_json(published, "python benchmarks/speed.py") if published.exists() else None
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         persons = make_persons(folder / "data", settings, device)
         rate = matrix_rate(device)
         figures = {"matrix rate, TFLOP/s": rate}
+
+        def publish(title, measured):
+            figures[title] = measured
+            arrays.save_json(path, {
+                "what": "throughput, latency and memory of each step; ratio = share of the bare network's rate",
+                "figures": figures, **provenance(settings, watch.seconds, device)})
+
         for section, title, measure in (
                 ("step1", "step 1", lambda: measure_step1(folder, settings)),
                 ("stage1", "stage 1", lambda: measure_stage1(persons, settings, rate)),
                 ("stage2", "stage 2", lambda: measure_stage2(folder / "data", persons, settings, rate)),
                 ("inference", "inference", lambda: measure_inference(folder, persons, settings, rate)),
                 ("compile", "compile", lambda: measure_compile(settings, device)),
-                ("memory", "freed memory kept", lambda: measure_kept_memory(settings)),
-                ("size", "at size", lambda: measure_size(folder, settings.size_persons, settings.seed))):
-            if section in settings.sections or not settings.sections and section not in ("compile", "memory", "size"):
-                figures[title] = measure()
-    path = Path(settings.result_dir, f"{settings.name}_{hardware_name(device)}.json")
-    published = ROOT / "results" / path.name
-    before = arrays.load_json(published, "python benchmarks/speed.py") if published.exists() else None
-    content = {"what": "throughput, latency and memory of each step; ratio = share of the bare network's rate",
-               "figures": figures, **provenance(settings, watch.seconds, device)}
-    arrays.save_json(path, content)
+                ("memory", "freed memory kept", lambda: measure_kept_memory(settings))):
+            if section in settings.sections or not settings.sections and section not in ("compile", "memory"):
+                publish(title, measure())
+        if "size" in settings.sections:  # an hour or more: each data set is published as it is measured
+            measure_size(folder, settings.size_persons, settings.seed, lambda done: publish("at size", done))
     report(figures, before, settings)
     print(f"\n{watch.seconds:.0f} s; written: {path}")
 

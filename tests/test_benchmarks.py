@@ -4,6 +4,7 @@ import math
 import mmap
 import subprocess
 import sys
+import time
 from argparse import Namespace
 from pathlib import Path
 
@@ -147,6 +148,20 @@ def test_peak_memory_grows_by_what_a_process_and_its_children_take(benchmark):
             peaks.append(peak)
         del kept
     assert 115 < peaks[1].host_mb - peaks[0].host_mb < 150
+    assert 115 < peaks[1].own_mb - peaks[0].own_mb < 150
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="the system does not tell")
+def test_pages_of_a_mapped_file_are_not_a_process_s_own(benchmark, tmp_path):
+    memory = benchmark("memory")
+    (tmp_path / "file").write_bytes(bytes(64 * 10 ** 6))
+    with memory.PeakMemory() as before:
+        time.sleep(0.3)
+    mapped = np.memmap(tmp_path / "file", np.uint8, "r")
+    with memory.PeakMemory() as peak:
+        mapped.sum()
+        time.sleep(0.3)
+    assert peak.host_mb - before.host_mb > 50 and peak.own_mb - before.own_mb < 20
 
 
 def test_peak_memory_is_unknown_where_the_system_does_not_tell(benchmark, monkeypatch):
@@ -154,7 +169,7 @@ def test_peak_memory_is_unknown_where_the_system_does_not_tell(benchmark, monkey
     monkeypatch.setattr(memory.Path, "exists", lambda path: False)
     with memory.PeakMemory() as peak:
         pass
-    assert math.isnan(peak.host_mb)
+    assert math.isnan(peak.host_mb) and math.isnan(peak.own_mb)
 
 
 def test_the_published_run_takes_every_step_once_and_releases_stage_1(benchmark, raw_dir, tmp_path):
