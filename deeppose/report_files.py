@@ -1,0 +1,100 @@
+"""What a folder of runs holds: test runs' scores, their poses, training logs. Each is checked before it is shown."""
+import csv
+import math
+import re
+from pathlib import Path
+
+from . import arrays
+from .errors import Failure
+
+METRICS = re.compile(r"(pck|pckh|pdj|pcp|pck_box)\b.*|pc[kp]_.*")  # of reports.score
+COLUMNS = re.compile(r"mean pose|stage \d+")                      # what else than a stage's own scores its JSON holds
+
+
+def test_runs(run_dir):
+    """The newest test run in a folder, as test_stage1.py or test_stage2.py wrote it.
+
+    Returns  {stage's number: content of its JSON}
+    Raises   Failure where a file is broken or something else
+    """
+    found = {}
+    for path in Path(run_dir).glob("stage*.json"):
+        if match := re.fullmatch(r"stage(\d+)\.json", path.name):
+            number = int(match[1])
+            again = f"python test_stage{min(number, 2)}.py"
+            content = arrays.load_json(path, again)
+            if fault := _fault(content):
+                raise Failure(f"{path.resolve()} is not what {again.split()[1]} writes ({fault}); run again: {again}")
+            found[number] = content
+    return dict(sorted(found.items()))
+
+
+def columns_of(number, content):
+    """A test run's scores by what they are of: "mean pose", "stage 1" ... in order."""
+    return {name: scores for name, scores in content.items() if COLUMNS.fullmatch(name)} | {f"stage {number}": content}
+
+
+def training_log(path):
+    """Rows of runs/stage{s}_training.csv, numbers but for "joint"; None where there is no such file. Raises Failure."""
+    path = Path(path)
+    if not path.exists():
+        return None
+    with arrays.opened(path, "python train_stage1.py") as file:
+        rows = list(csv.DictReader(file.read().decode().splitlines()))
+        if not rows or not {"epoch", "loss"} <= rows[0].keys():
+            raise ValueError("it is no log of a training")
+        try:
+            return [{key: value if key == "joint" else float(value) if value else math.nan
+                     for key, value in row.items()} for row in rows]
+        except TypeError:
+            raise ValueError("its lines are not of one length") from None
+
+
+def stages_of(run_dir, ending):
+    """Numbers of the stages of which a folder holds stage{s}{ending}, in order."""
+    matches = (re.fullmatch(rf"stage(\d+){re.escape(ending)}", path.name) for path in Path(run_dir).glob("stage*"))
+    return sorted(int(match[1]) for match in matches if match)
+
+
+def _fault(content):
+    """What is wrong with a test run's content, in words; None where nothing is."""
+    for name, scores in columns_of(0, content).items():
+        if not isinstance(scores, dict) or not any(METRICS.fullmatch(key) for key in scores):
+            return "it holds no scores"
+        for key, value in scores.items():
+            if METRICS.fullmatch(key) or key == "standard_error":
+                if not isinstance(value, dict) or not all(map(_is_number, value.values())):
+                    return f"its {key} is none"
+        if not isinstance(scores.get("standard_error"), dict) or type(scores.get("persons")) is not int:
+            return f"it lacks the standard errors or the number of persons of {name}"
+        for key in ("confidence", "score"):
+            if key in scores and not _is_confidence(scores[key], key == "confidence"):
+                return f"its {key} is none"
+    for key, gains in content.items():
+        if key.startswith("gain_over_") and not (isinstance(gains, dict) and all(
+                isinstance(gain, dict) and all(_is_number(gain.get(part)) for part in ("gain", "low", "high"))
+                for gain in gains.values())):
+            return f"its {key} is none"
+    return None
+
+
+def _is_number(value):
+    return value is None or type(value) in (int, float) and math.isfinite(value)
+
+
+def _is_confidence(found, fitted):
+    """Whether it is a result of reliability.confidence_scores."""
+    if not isinstance(found, dict) or not isinstance(found.get("intervals", {}), dict) \
+            or not all(_is_number(found.get(key)) for key in ("auroc", "brier")):
+        return False
+    if not fitted:
+        return True
+    curves, errors = found.get("reliability"), found.get("calibration_error")
+    if not isinstance(curves, dict) or not isinstance(errors, dict) or not all(map(_is_number, errors.values())):
+        return False
+    edges = curves.get("edges")
+    return isinstance(edges, list) and "all" in curves and "all" in errors and all(map(_is_number, edges)) and all(
+        isinstance(curve, dict) and all(isinstance(values := curve.get(key), list) and len(values) == len(edges) - 1
+                                        and all(map(_is_number, values))
+                                        for key in ("counts", "confidence", "right", "low", "high"))
+        and name in errors for name, curve in curves.items() if name != "edges")

@@ -1,0 +1,137 @@
+"""What checkpoints tell of a training, in words: for a report."""
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from deeppose.checkpoints import load_checkpoint
+
+from .trained_stages import SHARED, STAGE1, load_cascade_checkpoint
+
+
+@dataclass
+class Trained:
+    """A stage that was trained.
+
+    title     of its column
+    dataset   that it was trained on
+    split     fingerprint of who trained and who was held out
+    facts     name -> text: what matters
+    settings  name -> text: all of them
+    history   rows of its log
+    """
+    title: str
+    dataset: str
+    split: str
+    facts: dict
+    settings: dict
+    history: list
+
+
+def training_facts(checkpoint_dir):
+    """Stage's number -> Trained, of the stages of which a folder holds finished networks. Raises Failure where one is
+    broken."""
+    paths = {}
+    for path in sorted(Path(checkpoint_dir).glob("stage*.pt")):
+        if (match := re.fullmatch(r"stage(1(?=\.)|\d+(?=_))(_.+)?\.pt", path.name)) and not path.stem.endswith("_last"):
+            paths.setdefault(int(match[1]), []).append(path)
+    found = {}
+    for number, own in sorted(paths.items()):
+        checkpoints = []
+        for path in own:
+            checkpoint = load_checkpoint(path, "python train_stage1.py", STAGE1) if number == 1 else \
+                load_cascade_checkpoint(path, number)
+            checkpoint["numbers"] = sum(tensor.numel() for tensor in checkpoint.pop("weights").values())
+            checkpoints.append(checkpoint)
+        found[number] = _trained(number, checkpoints)
+    return found
+
+
+def _trained(number, checkpoints):
+    first = checkpoints[0]
+    history = [row for checkpoint in checkpoints for row in checkpoint["history"]]
+    names = [checkpoint.get("joint", "") for checkpoint in checkpoints]
+    origins = [checkpoint.get("provenance", {}) for checkpoint in checkpoints]
+
+    def setting(*keys):
+        return _together([", ".join(f"{key.replace('_', ' ')} {_shown(checkpoint['settings'][key])}" for key in keys
+                                    if key in checkpoint["settings"]) for checkpoint in checkpoints])
+
+    def fact(name, place=None):
+        return _together([(checkpoint.get(place) or {} if place else checkpoint).get(name)
+                          for checkpoint in checkpoints])
+
+    if number == 1:
+        network = f"{first.get('kind', 'regression')}, {first['network'].get('backbone', 'without a backbone')}"
+        sees = f"{first['input_size']} pixels"
+    elif first.get("kind", "alexnet") == "alexnet":
+        network = "one AlexNet for all joints" if names == [SHARED] else f"{len(names)} AlexNets, a joint each"
+        network += f", {fact('width', 'network')} as wide"
+        sees = f"{fact('crop_size', 'network')} pixels, of windows of {fact('sigma')} diameters of the pose so far"
+    else:
+        network = f"{first['kind']}, {first['network'].get('backbone', 'without a backbone')}"
+        sees = f"{fact('input_size')} pixels, of windows of {fact('sigma')} extents of the pose so far"
+    best = ["none was better than the stage before" if epoch == 0 else epoch for epoch in
+            sorted({checkpoint.get("best_epoch") or 0 for checkpoint in checkpoints}, reverse=True)]
+    dates = sorted(str(origin["date"]) for origin in origins if origin.get("date"))
+    facts = {"network": network, "numbers in the weights": f"{sum(each['numbers'] for each in checkpoints):,}",
+             "sees": sees, "data set": fact("dataset"), "initial weights": fact("weights", "settings")
+             if "weights" in first["settings"] else "random", "epochs": _together([len(each["history"])
+                                                                                  for each in checkpoints]),
+             "best epoch": _together(best),
+             "optimiser": setting("optimiser", "learning_rate", "schedule", "batch_size", "loss"),
+             "augmentation": setting("rotation", "scale", "shift", "flip", "half_body", "cut_out", "colour"),
+             "seed": fact("seed", "settings"), "minutes": _minutes(history)}
+    facts |= {name: fact(name, "provenance") for name in ("commit", "hardware", "threads", "command")}
+    facts["finished"] = " to ".join(dict.fromkeys((dates[0], dates[-1]))) if dates else "not told"
+    facts["versions"] = _together([", ".join(f"{name} {of}" for name, of in (origin.get("versions") or {}).items())
+                                   for origin in origins])
+    if number > 1:
+        facts["joints"] = "all" if names == [SHARED] else ", ".join(names)
+    every = {name: fact(name, "settings") for name in dict.fromkeys(
+        name for checkpoint in checkpoints for name in checkpoint["settings"])}
+    return Trained(f"stage {number}", str(first["dataset"]), str(first.get("split", "")), facts, every, history)
+
+
+def data_facts(persons, split, trained):
+    """What prepared data are, name -> text.
+
+    persons  the test split
+    split    train_split.npy
+    trained  result of `training_facts`
+    """
+    dataset = persons.dataset
+    sources = {name: dict(zip(*map(np.ndarray.tolist, np.unique(dataset[name]["source"], return_counts=True))))
+               for name in ("train", "test")}
+    facts = {"name": dataset["dataset"], "prepared by": dataset["prepare"],
+             "persons to train on": f"{(split == 0).sum():,}, and {(split == 1).sum():,} for validation",
+             "test persons": f"{len(persons.truth):,}",
+             "of which parts": "; ".join(f"{name}: " + ", ".join(f"{count:,} {source}" for source, count in own.items())
+                                         for name, own in sources.items()),
+             "joints": f"{len(persons.skeleton.joints)}: {', '.join(persons.skeleton.joints)}",
+             "crops": f"{persons.crop_size} pixels, {persons.context:g} boxes",
+             "test persons also in training": str(len({pair["test_row"] for pair in dataset["test_duplicates"]}))}
+    others = [own.title for own in trained.values() if own.split and own.split != persons.split]
+    if others:
+        facts["note"] = f"{' and '.join(others)} trained on another split of such data: other persons were held out, " \
+            "or the data are others"
+    return facts
+
+
+def _together(values):
+    """What several networks share, once; where they differ all that there is."""
+    shown = list(dict.fromkeys(_shown(value) for value in values))
+    return shown[0] if len(shown) == 1 else "; ".join(shown[:4]) + ("; …" if len(shown) > 4 else "")
+
+
+def _shown(value):
+    if value is None or value == "":
+        return "not told"
+    return " ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
+
+
+def _minutes(history):
+    seconds = [row.get("seconds") for row in history if isinstance(row, dict)]
+    known = [value for value in seconds if isinstance(value, (int, float))]
+    return f"{sum(known) / 60:.1f}" if known else "not told"

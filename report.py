@@ -1,0 +1,262 @@
+"""One page that shows what happened: what was trained on what, scores, curves, errors, persons, the road to a pose.
+
+Reads   whatever there is of runs/stage*.json, ..._predictions.npy, ..._training.csv, checkpoints/, data/test_*.npy
+Writes  runs/report.html  opens in any browser, from the disk; holds test persons' pictures, whose terms are the data's
+"""
+from deeppose.errors import Failure, UserError, run  # first, so that Ctrl-C while the others load is answered in a line
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from compare import poses_of
+from deeppose import arrays, report_persons, report_sections
+from deeppose.archives import Unreadable
+from deeppose.claims import claimed
+from deeppose.comparison import changed_most, differences, person_errors
+from deeppose.devices import choose_device
+from deeppose.persons import LooseCrops, load_persons
+from deeppose.photos import read_photo
+from deeppose.report_errors import error_kinds
+from deeppose.report_files import columns_of, stages_of, test_runs, training_log
+from deeppose.report_html import Pictures, is_report, page
+from deeppose.report_persons import GalleryPerson
+from deeppose.reports import COMMIT
+from deeppose.settings import parse_settings
+from deeppose.stored_crops import cut, enlarge
+from deeppose.testing import mean_pose, score_persons, thresholds_of
+from networks.posing import Posing
+from networks.road import road
+from networks.trained_facts import data_facts, training_facts
+from networks.trained_stages import load_stages
+
+DATA_DIR = "data"               # prepared arrays, for pictures and intervals
+CHECKPOINT_DIR = "checkpoints"  # weights
+RUN_DIR = "runs"                # scores and logs
+OUT = "none"                    # the page, which replaces an earlier one; none = report.html in RUN_DIR
+PERSONS: tuple[str, ...] = ()   # test persons whose road is shown, by row or photograph; three of the gallery if empty
+PHOTOS: tuple[str, ...] = ()    # photographs whose road is shown, of the person that predict.py finds in it
+SHOWN = 6                       # 1 ... 30: persons of each kind in the gallery
+SEED = 0                        # 0 ... 4294967295: of the bootstrap
+DRAWS = 1000                    # 100 ... 100000: of the bootstrap
+DEVICE = "auto"                 # auto, cpu, cuda, cuda:1, mps: for the roads
+
+LARGEST = 5_000_000  # bytes of the page
+PICTURES = ((360, 85), (280, 75), (200, 65), (128, 50))  # side in pixels and quality: the first that fit
+
+
+def main(argv=None):
+    settings = parse_settings(globals(), argv)
+    out = Path(settings.run_dir, "report.html") if settings.out == "none" else Path(settings.out)
+    if out.exists() and not is_report(out):
+        raise UserError(f"{out.resolve()} is there already and is no report; name another --out")
+    torch.set_num_threads(1)  # a person at a time gives several little to share
+    tests, trained = test_runs(settings.run_dir), training_facts(settings.checkpoint_dir)
+    logs = training_logs(settings.run_dir, trained)
+    predicted = stages_of(settings.run_dir, "_predictions.npy")
+    if not (tests or trained or logs or predicted):
+        raise UserError(f"nothing to report: {Path(settings.run_dir).resolve()} holds no test run or training log, "
+                        f"{Path(settings.checkpoint_dir).resolve()} no trained stage; run: python train_stage1.py, or "
+                        "name other folders")
+    with claimed(out.parent, "report"):
+        build = gathered(settings, tests, trained, logs, predicted)
+        for side, quality in PICTURES:
+            text = build(Pictures(side, quality)).encode()
+            if len(text) <= LARGEST:
+                break
+        else:
+            raise Failure(f"the page would have {len(text) / 1e6:.1f} MB; take a smaller --shown, or fewer --persons "
+                          "and --photos")
+        with arrays.whole(out) as temporary:
+            temporary.write_bytes(text)
+    print(f"written to {out}: {len(text) / 1e6:.1f} MB")
+
+
+def training_logs(run_dir, trained):
+    """Stage's number -> rows of its training, from its checkpoints or, while there are none, from its log."""
+    numbers = sorted({*trained, *stages_of(run_dir, "_training.csv")})
+    logs = {number: trained[number].history if number in trained else
+            training_log(Path(run_dir, f"stage{number}_training.csv")) for number in numbers}
+    return {number: rows for number, rows in logs.items() if rows}
+
+
+def gathered(settings, tests, trained, logs, predicted):
+    """All that the page tells, as a function of Pictures that gives its text."""
+    folder, persons = Path(settings.data_dir), None
+    if (folder / "dataset.json").exists():
+        persons = load_persons(folder, "test", torch.device("cpu"))
+    columns = columns_of(*list(tests.items())[-1]) if tests else {}
+    poses, told = known_poses(settings, persons, predicted, columns)
+    if not columns and poses:
+        columns = {name: score_persons(pose, persons) for name, pose in poses.items()}
+        told.append("There is no report of a test run; these scores are of the predictions.")
+    limits = limits_of(columns, poses, persons, settings, told)
+    newest = tests[max(tests)] if tests else {}
+    gains = {(f"stage {number}", f"stage {number + 1}"): newest[f"gain_over_stage{number}"]
+             for number in range(1, len(columns)) if f"gain_over_stage{number}" in newest}
+    dataset = data_facts(persons, arrays.load(folder / "train_split.npy"), trained) if persons else None
+
+    skeleton = persons.skeleton if persons else None
+    kinds = {name: error_kinds(pose, persons.truth, skeleton, persons.box_side) for name, pose in poses.items()}
+    why = "Not told: there are no test persons here (no data/dataset.json)." if persons is None else \
+        "Not told: there are no predictions of test persons; run: python test_stage1.py"
+    unit = "torso diameters" if skeleton and skeleton.diameter else "half box sides"
+    groups, person = gallery_of(poses, persons, settings.shown)
+    roads, why_no_road, road_skeleton = roads_of(settings, tests, trained, persons, groups)
+    shown_rows = {row for row, *_ in roads}
+
+    def build(pictures):
+        title = f"Report: {persons.dataset['dataset'] if persons else next(iter(trained.values())).dataset}" \
+            if persons or trained else "Report"
+        sections = [
+            report_sections.training(list(trained.values()), dataset),
+            report_sections.scores(columns, limits, gains, told),
+            report_sections.errors(kinds, skeleton, why),
+            report_sections.curves(logs),
+            report_sections.reliability(columns),
+            report_persons.gallery(groups, person, unit, pictures, shown_rows, why),
+            report_persons.roads([found[1:] for found in roads], pictures, road_skeleton, why_no_road)]
+        return page(title, sections, f"{Path(settings.run_dir).resolve()}, by report.py at commit {COMMIT}")
+    return build
+
+
+def known_poses(settings, persons, predicted, columns):
+    """Stage's name -> poses (N, J, 2) of the test persons, of the stages whose predictions are there and are those
+    scored; and sentences on those that are not. Raises UserError where they are of other persons."""
+    poses, told = {}, []
+    for number in predicted if persons else ():
+        name, pose = f"stage {number}", poses_of(Path(settings.run_dir, f"stage{number}_predictions.npy"), persons)
+        if columns and name not in columns:
+            told.append(f"{name.capitalize()}'s predictions are older than the newest test and left out.")
+            continue
+        metric = "pck@0.2" if persons.skeleton.diameter else "pck_box@0.1"
+        scored = columns.get(name, {}).get(metric, {}).get("mean")
+        if scored is not None and not math.isclose(scored, own := score_persons(pose, persons)[metric]["mean"],
+                                                   abs_tol=0.01):
+            told.append(f"{name.capitalize()}'s predictions score {own:.1f} where the newest test says {scored:.1f}: "
+                        "they are of another run, and left out here.")
+            continue
+        poses[name] = pose
+    return poses, told
+
+
+def limits_of(columns, poses, persons, settings, told):
+    """(name, metric, part) -> (low, high), percent, the middle 95%: by bootstrap over persons where poses are known,
+    else from the standard errors that the test run gave to its means. Adds to `told` which."""
+    known = dict(poses)
+    if persons and "mean pose" in columns and Path(settings.data_dir, "train_labels.npy").exists():
+        known["mean pose"] = mean_pose(settings.data_dir, len(persons.truth))
+    limits, drawn = {}, []
+    for name, scores in columns.items():
+        if name in known:
+            drawn.append(name)
+            found = differences(  # what no prediction at all scores is 0, so that the gain over it is the score
+                np.full_like(known[name], np.nan), known[name], persons.truth, persons.head_sizes, persons.skeleton,
+                persons.box_side, thresholds_of(persons), settings.draws, settings.seed)
+            limits |= {(name, metric, part): (each["low"], each["high"])
+                       for metric, parts in found.items() for part, each in parts.items()}
+            continue
+        for metric, parts in scores.items():
+            for part in parts if isinstance(parts, dict) else ():
+                key = metric if part == "mean" else f"{metric}_{part}"
+                if (error := scores["standard_error"].get(key)) is not None:
+                    limits[name, metric, part] = parts[part] - 1.96 * error, parts[part] + 1.96 * error
+    if drawn:
+        told.append(f"Intervals of {', '.join(drawn)}: bootstrap over persons, {settings.draws} draws.")
+    if others := [name for name in columns if name not in drawn]:
+        told.append(f"Intervals of {', '.join(others)}: 1.96 standard errors, of means alone.")
+    return limits
+
+
+def gallery_of(poses, persons, count):
+    """Groups of test persons for report_persons.gallery, and its function of a row."""
+    if not poses:
+        return [], None
+    names = list(poses)
+    errors = {name: person_errors(pose, persons.truth, persons.skeleton, persons.box_side)
+              for name, pose in poses.items()}
+    last = errors[names[-1]]
+    order = np.argsort(last, kind="stable")
+    order = order[np.isfinite(last[order])]
+    middle = max(0, (len(order) - count) // 2)
+    groups = [("Worst", f"The largest errors of {names[-1]}.", order[::-1][:count].tolist(), False),
+              ("Median", f"As many persons have smaller errors of {names[-1]} as larger ones.",
+               order[middle:middle + count].tolist(), False),
+              ("Best", f"The smallest errors of {names[-1]}.", order[:count].tolist(), False)]
+    if len(names) > 1:
+        changed = zip(("better", "worse"), changed_most(errors[names[0]], last, count))
+        groups[2:2] = [(f"Became {kind} most", f"From {names[0]}, left, to {names[-1]}, right.", rows.tolist(), True)
+                       for kind, rows in changed]
+    margin = round((persons.crop_size - persons.box_side) / 2)  # shown is the box, not the context round it
+
+    def person(row):
+        crop = persons.crops[row, margin:-margin or None, margin:-margin or None].numpy()
+        chosen = dict.fromkeys((names[0], names[-1]))
+        return GalleryPerson(persons.dataset["test"]["image"][row],
+                             crop.view(np.uint16) if crop.dtype == np.int16 else crop, persons.truth[row] - margin,
+                             [(name, poses[name][row] - margin, float(errors[name][row])) for name in chosen],
+                             persons.skeleton)
+    return groups, person
+
+
+def roads_of(settings, tests, trained, persons, groups):
+    """[(row or None, name, title, facts, Road, truth or None), ...]; where there are none, why; and the skeleton."""
+    rows = rows_of(settings.persons, persons, groups)
+    if 1 not in trained or not (rows or settings.photos):
+        if settings.photos or settings.persons:
+            raise UserError(f"{Path(settings.checkpoint_dir).resolve()} holds no trained stage 1, which the road needs;"
+                            " run: python train_stage1.py, or name another --checkpoint-dir")
+        return [], "Not shown: there is no trained stage 1 here." if 1 not in trained else \
+            "Not shown: there are no predictions of test persons here; --photos shows a photograph's.", None
+    device = choose_device(settings.device)
+    stages = load_stages(settings.checkpoint_dir, persons if rows else None, device)
+    flip_test = bool(tests and (tests[max(tests)].get("settings") or {}).get("flip_test"))
+    found = []
+    for row in rows:
+        image = persons.dataset["test"]["image"][row]
+        crops = LooseCrops(persons.crops[[row]].to(device), persons.context, persons.pixels, persons.skeleton)
+        group = next((title.lower() for title, _, own, _ in groups if row in own), None)
+        facts = f"Test person {row}, {image}" + (f": among “{group}” of the gallery." if group else ".")
+        found.append((row, f"road-{row}", image, facts, road(stages, crops, 0, flip_test), persons.truth[row]))
+    posing = Posing(stages, device) if settings.photos else None
+    for number, path in enumerate(settings.photos):
+        try:
+            photo = read_photo(path, posing.first.pixels, posing.least_side)
+        except Unreadable as error:
+            raise UserError(f"{path} can't be used: {error}; name another of --photos") from None
+        poses, first = posing.find([photo], [None])[0], stages[0]
+        edges = enlarge(poses.boxes, first.context)[0]
+        crop = cut(photo.image, edges / photo.reduction, first.crop_size, first.pixels)
+        crop = torch.from_numpy(crop.view(np.int16) if crop.dtype == np.uint16 else crop)
+        crops = LooseCrops(crop[None].to(device), first.context, first.pixels, first.skeleton)
+        x, y, side = poses.boxes[0]
+        facts = f"Of {path}, {photo.size[0]} by {photo.size[1]} pixels, the square at x {x:.0f}, y {y:.0f} with a " \
+            f"side of {side:.0f}, which predict.py ends with."
+        found.append((None, f"road-photo-{number}", Path(path).name, facts, road(stages, crops, 0, posing.flip_test),
+                      None))
+    return found, None, stages[0].skeleton
+
+
+def rows_of(wanted, persons, groups):
+    """Rows of the test persons named by row or photograph; of none named the first of the gallery's first three groups.
+
+    Raises UserError where there is no such person
+    """
+    if not wanted:
+        return list(dict.fromkeys(rows[0] for _, _, rows, _ in groups[:3] if rows))
+    if persons is None:
+        raise UserError("--persons needs the test persons; prepare them, or name another --data-dir")
+    images, rows = persons.dataset["test"]["image"], []
+    for name in wanted:
+        row = images.index(name) if name in images else int(name) if name.isdecimal() else -1
+        if not 0 <= row < len(images):
+            raise UserError(f"no test person {name!r}; there are rows 0 ... {len(images) - 1}, and photographs such as "
+                            f"{images[0]}")
+        rows.append(row)
+    return list(dict.fromkeys(rows))
+
+
+if __name__ == "__main__":
+    run(main)
