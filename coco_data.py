@@ -17,11 +17,11 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from deeppose import archives, coco_json, near_duplicates, raw_images, stored_crops
+from deeppose import archives, coco_json, near_duplicates, stored_crops
 from deeppose.claims import claimed
 from deeppose.parallel import worker_map
 from deeppose.preparing import hold_out, originals, print_table, save_picture, survey, write
-from deeppose.raw_files import raw_home
+from deeppose.raw_files import find_images, located, named, raw_home
 from deeppose.raw_persons import RawPersons, objects
 from deeppose.settings import next_command, parse_settings
 
@@ -79,11 +79,11 @@ def main(argv=None):
 def prepare(settings):
     """Read the raw data, write arrays and picture, and print what was found."""
     home, generator = raw_home(settings.raw_dir, "coco"), np.random.default_rng(settings.seed)
-    files = {split: [raw_images.located(home, name, split) for name in getattr(settings, split)]
+    files = {split: [located(home, name, split) for name in getattr(settings, split)]
              for split in ("train", "test")}
     if not files["train"]:
         raise UserError("no file to train on; name some with --train")
-    folders = {split: raw_images.located(home, getattr(settings, f"{split}_images"), f"{split}-images", archive=True)
+    folders = {split: find_images(home, getattr(settings, f"{split}_images"), f"{split}-images")
                for split, paths in files.items() if paths}
     persons, lost, skeleton, left_out, ignored = list_persons(files, folders, settings)
     if not files["test"]:
@@ -135,7 +135,7 @@ def list_persons(files, folders, settings):
     """All persons, those of an image one after another.
 
     files    "train" and "test" -> paths of annotation files
-    folders  the same -> path of the folder, zip or tar of images
+    folders  the same -> path of the folder, zip or tar of images, and what their names in there begin with
     Returns  CocoPersons, list of {source, image, reason}, Skeleton, why -> how many were left out, and what OKS-AP
              ignores, (image_id, area, bbox, iscrowd)
     Raises   Failure where a file is none of COCO's, UserError where settings do not fit it
@@ -148,7 +148,7 @@ def list_persons(files, folders, settings):
         if own != (skeleton := skeleton or own):
             raise UserError(f"{os.path.realpath(path)} and {os.path.realpath(files['train'][0])} differ in their "
                             "keypoints or skeleton; leave one of them out")
-        part, faults = persons_of(file, category["id"], skeleton, folders[split], split == "test", settings)
+        part, faults = persons_of(file, category["id"], skeleton, *folders[split], split == "test", settings)
         parts.append(part)
         lost += faults
         if split == "test" or not files["test"]:
@@ -171,13 +171,13 @@ def list_persons(files, folders, settings):
     persons.group = image
     if settings.block:
         for side in (persons.test, ~persons.test):  # apart, since a block with a test image would not be held out
-            persons.group[side] = raw_images.blocks(persons.member[side], settings.block)
+            persons.group[side] = near_duplicates.blocks(persons.member[side], settings.block)
         persons.group[persons.test] += len(images)
     return persons, lost, skeleton, left_out, ignored
 
 
-def persons_of(file, category, skeleton, folder, test, settings):
-    """The persons of a category in a CocoFile, whose images lie in `folder`: CocoPersons, and a list of the lost."""
+def persons_of(file, category, skeleton, folder, within, test, settings):
+    """The persons of a category in a CocoFile: CocoPersons, and a list of the lost. folder, within: see find_images."""
     where, source = os.path.realpath(file.path), file.path.stem
     found = file.persons.pop(category, None) or coco_json.Annotated(len(skeleton.joints))
     for others in file.persons.values():
@@ -193,7 +193,7 @@ def persons_of(file, category, skeleton, folder, test, settings):
                       "it, or take boxes from the joints with --boxes joints")
     images = [file.images.get(image) for image in found.image_ids]
     names = list(dict.fromkeys(image[0] for image in images if image))
-    members, faults = (dict(zip(names, values)) for values in raw_images.named(folder, names))
+    members, faults = (dict(zip(names, values)) for values in named(folder, [within + name for name in names]))
     flat = (boxes[:, 2:4] <= 0).any(1)
     lost, kept = [], []
     for row, (number, image) in enumerate(zip(found.numbers, images)):

@@ -18,11 +18,11 @@ from array import array
 
 import numpy as np
 
-from deeppose import archives, raw_images, stored_crops
+from deeppose import archives, near_duplicates, stored_crops
 from deeppose.claims import claimed
 from deeppose.parallel import worker_map
 from deeppose.preparing import hold_out, originals, print_table, save_picture, survey, write
-from deeppose.raw_files import raw_home
+from deeppose.raw_files import find_images, located, named, raw_home
 from deeppose.raw_persons import RawPersons, objects
 from deeppose.settings import next_command, parse_settings
 from deeppose.skeletons import LSP, Skeleton
@@ -68,9 +68,9 @@ def main(argv=None):
 def prepare(settings):
     """Read the raw data, write arrays and picture, and print what was found."""
     home = raw_home(settings.raw_dir, "k2hpd")
-    annotations = [raw_images.located(home, getattr(settings, flag), flag) for flag in ("train", "test")]
-    images = raw_images.located(home, settings.images, "images", archive=True)
-    persons, lost = list_persons(annotations, images, settings.first_pixel)
+    annotations = [located(home, getattr(settings, flag), flag) for flag in ("train", "test")]
+    images = find_images(home, settings.images, "images")
+    persons, lost = list_persons(annotations, *images, settings.first_pixel)
     with worker_map(settings.workers if len(persons) > 400 else 1) as parallel:
         found = survey(persons, K2HPD, settings.largest_unreadable, parallel, lost, channels=1)
         persons = found.persons
@@ -98,7 +98,7 @@ def prepare(settings):
 def group(persons, frames):
     """Number what must stay together, (N,) int: blocks of neighbouring training images; each test image by itself."""
     groups = np.empty(len(persons), int)
-    groups[~persons.test] = raw_images.blocks(persons.image[~persons.test], frames)
+    groups[~persons.test] = near_duplicates.blocks(persons.image[~persons.test], frames)
     groups[persons.test] = groups[~persons.test].max() + 1 + np.arange(persons.test.sum())
     return groups
 
@@ -112,11 +112,11 @@ def find_boxes(persons, settings):
             f"from the annotated joints x {settings.box_extension:g}")
 
 
-def list_persons(annotations, images, first_pixel):
+def list_persons(annotations, images, within, first_pixel):
     """All persons in order of the two files, a row an image; those of the training file first.
 
     annotations  paths of the training and the test file
-    images       path of the folder, zip or tar of images
+    images       path of the folder, zip or tar of images; within: what their names in there begin with
     first_pixel  what the coordinates count the first pixel's centre as
     Returns      RawPersons, and a list of {source, image, reason} for lines without an image of their own
     Raises       Failure where a file is no such list
@@ -124,7 +124,7 @@ def list_persons(annotations, images, first_pixel):
     (train, train_joints), (test, test_joints) = map(read_annotations, annotations)
     names = [*train, *test]
     is_test = np.arange(len(names)) >= len(train)
-    members, faults = raw_images.named(images, names)
+    members, faults = named(images, [within + name for name in names])
     first = {}
     for row in (*np.flatnonzero(is_test), *np.flatnonzero(~is_test)):  # what both files name is a test image
         if members[row] and first.setdefault(members[row], row) != row:

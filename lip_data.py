@@ -10,7 +10,7 @@ Next    python train_stage1.py
 Its validation set has the test persons here, since the joints of its test set are not published. Coordinates count from
 0; v is 0 where a joint is visible, 1 where it is hidden, and nan where it is not annotated.
 """
-from deeppose.errors import Failure, UserError, run  # first, so that Ctrl-C while the others load ends in a line
+from deeppose.errors import Failure, run  # first, so that Ctrl-C while the others load ends in a line
 
 import os
 from pathlib import PurePosixPath
@@ -21,7 +21,7 @@ from deeppose import archives, stored_crops
 from deeppose.claims import claimed
 from deeppose.parallel import worker_map
 from deeppose.preparing import hold_out, originals, print_table, save_picture, survey, write
-from deeppose.raw_files import find, find_images, raw_home
+from deeppose.raw_files import find_images, located, named, raw_home
 from deeppose.raw_persons import RawPersons, objects
 from deeppose.settings import next_command, parse_settings
 from deeppose.skeletons import LSP, Skeleton
@@ -58,9 +58,9 @@ def main(argv=None):
 def prepare(settings):
     """Read the raw data, write arrays and picture, and print what was found."""
     home = raw_home(settings.raw_dir, "lip")
-    parts = [(_file(home, annotations), *find_images(home, images), test) for annotations, images, test in (
-        (settings.train_annotations, settings.train_images, False),
-        (settings.test_annotations, settings.test_images, True))]
+    parts = [(located(home, getattr(settings, f"{split}_annotations"), f"{split}-annotations"),
+              *find_images(home, getattr(settings, f"{split}_images"), f"{split}-images"), split == "test")
+             for split in ("train", "test")]
     persons, absent = list_persons(parts)
     with worker_map(settings.workers if len(persons) > 400 else 1) as parallel:
         found = survey(persons, LIP, settings.largest_unreadable, parallel, absent)
@@ -87,15 +87,16 @@ def group(images):
 def list_persons(parts):
     """RawPersons, a row an image, and a list of {source, image, reason} for images that are absent.
 
-    parts  list of (annotations, folder or archive, file name -> the image's name in there, whether they are for tests)
+    parts  list of (annotations, path and within of raw_files.find_images, whether they are for tests)
     """
     rows, absent = [], []
-    for annotations, path, images, test in parts:
-        for image, joints in read(annotations):
-            if image in images:
-                rows.append((str(path), images[image], image, joints, test))
+    for annotations, path, within, test in parts:
+        images, joints = zip(*read(annotations))
+        for image, pose, member, fault in zip(images, joints, *named(path, [within + image for image in images])):
+            if member:
+                rows.append((str(path), member, image, pose, test))
             else:
-                absent.append({"source": "lip", "image": image, "reason": f"no such image in {os.path.realpath(path)}"})
+                absent.append({"source": "lip", "image": image, "reason": fault})
     path, member, image, joints, test = zip(*rows) if rows else [()] * 5
     joints = np.array(joints, float).reshape(-1, len(LIP.joints), 2)
     neck, top = (joints[:, LIP.index(name)] for name in LIP.head)
@@ -140,14 +141,6 @@ def _number(text, where):
     except ValueError:
         raise Failure(f"{where} has {ascii(text[:80])} where a number or nan should be; correct it, or get the file "
                       "anew") from None
-
-
-def _file(home, name):
-    path = find(home, name)
-    if path is None:
-        raise UserError(f"{os.path.realpath(home)} holds no {name}: put it there, or name another folder with "
-                        "--raw-dir")
-    return path
 
 
 if __name__ == "__main__":

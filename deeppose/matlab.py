@@ -47,7 +47,9 @@ def _walk(file, variable, wanted):
     while file.tell() + 8 <= size:
         kind, length = struct.unpack(order + "2I", file.read(8))
         following = file.tell() + length
-        source = _Source(file, min(length, size - file.tell()), kind == _COMPRESSED, order)
+        if following > size:
+            raise Unreadable("it ends early")
+        source = _Source(file, length, kind == _COMPRESSED, order)
         if kind == _COMPRESSED:
             kind, length = source.tag()
         if kind == _MATRIX:

@@ -1,4 +1,11 @@
-"""Photographs that show the same picture, found by a perceptual hash (the signs of an image's low frequencies)."""
+"""Photographs that show the same picture, found by a perceptual hash (the signs of an image's low frequencies).
+
+And the frames of films, of which neighbours are nearly alike.
+"""
+import math
+import re
+from collections import defaultdict
+
 import numpy as np
 from PIL import Image
 
@@ -71,6 +78,29 @@ def group(count, pairs):
     return connected_components(links, directed=False)[1]
 
 
+def blocks(names, frames):
+    """Number the blocks of neighbouring frames: of each folder in turn, its images in the order of their numbers.
+
+    Films' neighbours are nearly alike, and chains of neighbours reach from a film's first frame to its last: where
+    they may not be torn apart a whole film stays together, and all of a data set that is one film. Blocks tear them,
+    at their two ends only.
+
+    names    (N,) str, with their folders; equal names share a block
+    frames   of a block at most, more than 0
+    Returns  (N,) int, 0 ... blocks - 1; those of one folder differ in length by one at most
+    """
+    films = defaultdict(list)
+    for name in dict.fromkeys(names):
+        films[name.rpartition("/")[0]].append(name)
+    block, count = {}, 0
+    for film in films.values():
+        film.sort(key=_in_order)
+        parts = math.ceil(len(film) / frames)
+        block.update((name, count + place * parts // len(film)) for place, name in enumerate(film))
+        count += parts
+    return np.array([block[name] for name in names], int)
+
+
 def hold_out(groups, strata, barred, share, generator):
     """Choose whole groups at random until each stratum has given its share.
 
@@ -90,3 +120,8 @@ def hold_out(groups, strata, barred, share, generator):
         budget = round(share * inside.sum()) - chosen[inside].sum()
         chosen |= np.isin(groups, order[np.cumsum(sizes) <= budget])
     return chosen
+
+
+def _in_order(name):
+    """frame9 before frame10."""
+    return [int(part) if part.isdecimal() else part for part in re.split("([0-9]+)", name)]

@@ -1,11 +1,13 @@
-"""Where the files of a raw data set lie: annotations by their names, images in a folder, a zip or a tar."""
+"""Where the files of a raw data set lie, and which image its annotations mean by a name."""
+import glob
 import os
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from . import archives
 from .errors import Failure, UserError
 
 DEPTHS = ("", "*/", "*/*/")  # how far below the raw folder things may lie
+ARCHIVES = (".zip", ".tar", *archives.PACKED)  # `archives.members` refuses the packed ones, and says what to do
 
 
 def raw_home(raw_dir, name):
@@ -20,52 +22,76 @@ def find(home, *patterns):
     """The path that matches one of the patterns, in a folder or, where none does there, one or two folders below it.
 
     Returns  None where none does
-    Raises   Failure where several do
+    Raises   Failure where several do, or what does is neither file nor folder
     """
     for depth in DEPTHS:
-        found = sorted({path for pattern in patterns for path in home.glob(depth + pattern) if _is_own(path)})
+        found = sorted({path for pattern in patterns for path in _matches(home, depth, pattern)})
         if len(found) > 1:
-            raise Failure(f"{os.path.realpath(home)} holds both {found[0].relative_to(home)} and "
-                          f"{found[1].relative_to(home)}; leave one of them there")
+            raise Failure(f"{os.path.realpath(home)} holds both {os.path.relpath(found[0], home)} and "
+                          f"{os.path.relpath(found[1], home)}; leave one of them there")
         if found:
+            if not (found[0].is_file() or found[0].is_dir()):  # to open a FIFO would wait for ever
+                raise Failure(f"{os.path.abspath(found[0])} is a device, FIFO or socket, expected a file; put it there")
             return found[0]
     return None
 
 
-def find_images(home, name):
-    """The images of a folder, zip or tar called `name`, else those of a folder of that name within a zip or tar.
+def located(home, name, flag):
+    """The path of a file that a setting names; flag: the setting's. Raises UserError where it is not there."""
+    return find(home, glob.escape(name)) or _not_there(home, name, flag)
 
-    Returns  the path of the folder or archive; file name -> the image's name in there
-    Raises   UserError where there are none, Failure where two have one file name
+
+def find_images(home, name, flag=None):
+    """The folder, zip or tar of images called `name`, else a zip or tar that holds a folder of that name.
+
+    flag     the setting that names it; None = it can't be named otherwise
+    Returns  its path; and what names within it begin with: "", or of the latter NAME/
+    Raises   UserError where there is none
     """
-    path = find(home, name, name + ".zip", name + ".tar")
-    if path:
-        inside = [PurePosixPath(member) for member in archives.members(path)
-                  if member.lower().endswith(archives.IMAGE_SUFFIXES)]
-    else:
-        for path in _with_suffixes(home, (".zip", ".tar", *archives.PACKED)):  # `members` refuses packed tars
-            if inside := archives.images_in(archives.members(path), name):
-                break
-        else:
-            raise UserError(f"{os.path.realpath(home)} holds no images: put a folder {name}, {name}.zip or {name}.tar "
-                            "there, or name another folder with --raw-dir")
-    images = {}
-    for member in inside:
-        archives.check_name(str(member), os.path.realpath(path))
-        if images.setdefault(member.name, str(member)) != str(member):
-            raise Failure(f"{os.path.realpath(path)}: {images[member.name]} and {member} have the same name, so no "
-                          "annotations can be told to be their own; leave one of them there")
+    if path := find(home, *(glob.escape(name) + suffix for suffix in ("", *ARCHIVES))):
+        return path, ""
+    for suffix in ARCHIVES:
+        for path in (path for depth in DEPTHS for path in sorted(_matches(home, depth, "*" + suffix))):
+            if archives.images_in(archives.members(path), name):
+                return path, name + "/"
+    return _not_there(home, f"folder {name}, {name}.zip or {name}.tar of images", flag)
+
+
+def named(path, names):
+    """Find the images that annotations name.
+
+    path     folder, zip or tar of images
+    names    list of N str: a file's name, alone or with any of the folders that it lies in
+    Returns  list of N: the image's name in there, or None; and list of N: None, or why there is none
+    Raises   UserError where there are no images at all, Failure where the folder or archive can't be read, or a name
+             leads out of it
+    """
+    path = Path(path)
+    root = path.name if path.is_dir() else path.stem
+    images = [member for member in archives.members(path) if member.lower().endswith(archives.IMAGE_SUFFIXES)]
     if not images:
         raise UserError(f"{os.path.realpath(path)} holds no images; put those of the data set there")
-    return path, images
+    exact, tails = set(images), {}
+    for folders in {name.count("/") for name in names}:
+        for member in images:
+            tail = "/".join(f"{root}/{member}".split("/")[-1 - folders:])
+            tails[tail] = "" if tail in tails else member  # "" = several end so
+    found = [name if name in exact else tails.get(name) for name in names]
+    for member in set(found) - {None, ""}:
+        archives.check_name(member, os.path.realpath(path))
+    faults = [None if member else f"no such image in {os.path.realpath(path)}" if member is None else
+              f"several images in {os.path.realpath(path)} end so" for member in found]
+    return [member or None for member in found], faults
 
 
-def _with_suffixes(home, suffixes):
-    """What lies in a folder or up to two below it and ends so, in the suffixes' order."""
-    return [path for suffix in suffixes for depth in DEPTHS for path in sorted(home.glob(f"{depth}*{suffix}"))
-            if _is_own(path)]
+def _not_there(home, what, flag):
+    hint = f", or what to look for there with --{flag}" if flag else ""
+    raise UserError(f"{os.path.realpath(home)} holds no {what}; put it there, or name another folder with --raw-dir"
+                    f"{hint}")
 
 
-def _is_own(path):
-    """Whether it is none of the shadow files that macOS adds."""
-    return not path.name.startswith("._") and "__MACOSX" not in path.parts
+def _matches(home, depth, pattern):
+    """Paths without the shadow files that macOS adds; an absolute pattern's are its own."""
+    paths = map(Path, glob.glob(os.path.join(glob.escape(str(home)), depth + pattern)))
+    return [path for path in paths
+            if path.exists() and not path.name.startswith("._") and "__MACOSX" not in path.parts]

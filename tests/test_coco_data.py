@@ -295,8 +295,8 @@ def test_files_that_are_missing_no_json_or_do_not_fit_are_named(tmp_path):
     (tmp_path / "broken.json").write_bytes((tmp_path / "images" / "0.png").read_bytes())
     told(Failure, "broken.json is no text", prepare, tmp_path, tmp_path, "--train", "broken.json")
     told(UserError, "differ in their keypoints", prepare, tmp_path, tmp_path, "--train", "train.json", "other.json")
-    told(UserError, "gone.json not found;.*--raw-dir.*--test", prepare, tmp_path, tmp_path, "--test", "gone.json")
-    told(UserError, r"pictures \(or .zip, .tar\) not found;.*--train-images", prepare, tmp_path, tmp_path,
+    told(UserError, "holds no gone.json; .*--raw-dir.*--test", prepare, tmp_path, tmp_path, "--test", "gone.json")
+    told(UserError, r"no folder pictures, pictures.zip .*--train-images", prepare, tmp_path, tmp_path,
          "--train-images", "pictures")
     told(UserError, r"0 categories named 'dog' with keypoints, expected one; choose with --category, from: toy",
          prepare, tmp_path, tmp_path, "--category", "dog")

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import k2hpd_data
-from deeppose import raw_images, stored_crops
+from deeppose import near_duplicates, raw_files, stored_crops
 from deeppose.errors import Failure, UserError
 from deeppose.skeletons import skeleton_of
 
@@ -131,9 +131,9 @@ def test_validation_frames_are_whole_blocks_of_a_film(raw, tmp_path, capsys):
 
 def test_blocks_follow_the_frames_numbers_within_each_folder():
     names = [f"b/{number}.png" for number in (10, 9, 2, 1, 11)] + ["a/1.png", "a/1.png"]
-    numbers = raw_images.blocks(names, 2)
+    numbers = near_duplicates.blocks(names, 2)
     assert [numbers[k] for k in (3, 2, 1, 0, 4)] == [0, 0, 1, 1, 2] and numbers[5] == numbers[6] == 3
-    many = raw_images.blocks([f"{number}.png" for number in range(20_000)], 500)  # no chain, and in no time
+    many = near_duplicates.blocks([f"{number}.png" for number in range(20_000)], 500)  # no chain, and in no time
     assert (np.bincount(many) == 500).all() and (np.diff(many) >= 0).all()
 
 
@@ -144,14 +144,14 @@ def test_names_may_leave_out_folders_and_lead_to_one_image_alone(tmp_path):
         path.touch()
     names = ["x/one.png", "one.png", "two.png", "deep/two.png", "depth/y/one.png", "y/two.png", "note.txt", "p/one.png"]
     expected = ["x/one.png", "one.png", "x/deep/two.png", "x/deep/two.png", "y/one.png", None, None, None]
-    members, faults = raw_images.named(tmp_path / "depth", names)
+    members, faults = raw_files.named(tmp_path / "depth", names)
     assert members == expected and [fault is None for fault in faults] == [member is not None for member in expected]
     (tmp_path / "depth" / "one.png").unlink()
-    members, faults = raw_images.named(tmp_path / "depth", ["one.png"])
+    members, faults = raw_files.named(tmp_path / "depth", ["one.png"])
     assert members == [None] and "several images" in faults[0]
     with zipfile.ZipFile(tmp_path / "packed.zip", "w") as archive:
         archive.writestr("packed/x/one.png", b"")
-    assert raw_images.named(tmp_path / "packed.zip", ["packed/x/one.png", "x/one.png"])[0] == ["packed/x/one.png"] * 2
+    assert raw_files.named(tmp_path / "packed.zip", ["packed/x/one.png", "x/one.png"])[0] == ["packed/x/one.png"] * 2
 
 
 def test_images_missing_named_twice_or_of_another_depth_are_left_out_within_the_share(copy, raw, tmp_path, capsys):
@@ -183,7 +183,7 @@ def test_images_missing_named_twice_or_of_another_depth_are_left_out_within_the_
 def test_what_is_missing_is_named(copy, tmp_path):
     for name in ("train_annos.txt", "test_annos.txt", "depth_data"):
         (copy / name).rename(copy / "away")
-        with pytest.raises(UserError, match=f"raw/{name}.* not found; .*--raw-dir.*--") as told:
+        with pytest.raises(UserError, match=f"raw holds no .*{name}.*put it there, or .*--raw-dir.*--") as told:
             prepare(tmp_path, copy)
         assert told.value.status == 2 and "\n" not in str(told.value)
         (copy / "away").rename(copy / name)

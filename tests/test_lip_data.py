@@ -118,11 +118,11 @@ def test_images_that_are_missing_or_unreadable_are_tolerated_to_a_share(folder):
 def test_what_is_missing_is_named(folder):
     raw = folder / "raw" / "lip"
     (raw / "TrainVal_images" / "val_images").rename(folder / "elsewhere")
-    with pytest.raises(UserError, match="holds no images: put a folder val_images, val_images.zip or val_images.tar"):
+    with pytest.raises(UserError, match="holds no folder val_images, val_images.zip or val_images.tar of images;"):
         prepare(folder)
     (raw / "TrainVal_images" / "val_images").mkdir()
     with pytest.raises(UserError, match="val_images holds no images"):
         prepare(folder)
     (raw / "TrainVal_pose_annotations" / "lip_val_set.csv").unlink()
-    with pytest.raises(UserError, match="holds no lip_val_set.csv: put it there"):
+    with pytest.raises(UserError, match="holds no lip_val_set.csv; put it there"):
         prepare(folder)
