@@ -31,6 +31,7 @@ from deeppose.person_boxes import check_box, read_boxes, squares
 from deeppose.photos import Photo, read_photo
 from deeppose.predictions import Found, image_numbers, output_paths, writing
 from deeppose.settings import parse_settings
+from networks.folding import has_bfloat16
 from networks.posing import Posing
 from networks.trained_stages import load_stages
 
@@ -42,6 +43,7 @@ THREADS = 0                     # 0 ... 1024: that read, compute and draw; 0 = o
 BATCH_SIZE = 16                 # 1 ... 65536: persons a step of stage 1
 PASSES = 2                      # 1 ... 5: looks at each person, the later ones at a box round what was found
 FLIP_TEST = True                # average with the mirrored window's prediction in the last pass; as a cascade expects
+BFLOAT16 = False                # compute so where the device has it: less time, a joint in a hundred moves by a pixel
 DOUBT = 0.4                     # 0 ... 1: mean confidence below which parts of a photograph are searched; 0 = never
 BOX = (0.0, 0.0, 0.0, 0.0)      # -1e6 ... 1e6: x0 y0 x1 y1 round the person in every photograph; all 0 = none
 BOXES = "none"                  # file of boxes, CSV, JSON or COCO's; persons may share a photograph
@@ -113,13 +115,20 @@ def load_model(settings, device):
     return load_stages(folder, None, device), folder
 
 
+def posing_of(settings, stages, device):
+    bfloat16 = settings.bfloat16 and has_bfloat16(device)
+    if settings.bfloat16 and not bfloat16:
+        print(f"note: {device} has no bfloat16 of its own: computing in float32")
+    return Posing(stages, device, passes=settings.passes, flip_test=settings.flip_test, margin=settings.margin,
+                  doubt=settings.doubt, batch_size=settings.batch_size, bfloat16=bfloat16)
+
+
 def predict(settings, inputs, missing, others, boxes_of):
     """Find, draw and write the poses of all inputs. Raises Failure, at the end, where some can't be used."""
     device = choose_device(settings.device)
     torch.set_num_threads(1)  # of each batch; several at a time get through more than one after another by several
     stages, folder = load_model(settings, device)
-    posing = Posing(stages, device, passes=settings.passes, flip_test=settings.flip_test, margin=settings.margin,
-                    doubt=settings.doubt, batch_size=settings.batch_size)
+    posing = posing_of(settings, stages, device)
     look = looking(settings, posing, boxes_of)
     name, meaning = posing.confidence
     facts = {"model": {"checkpoints": os.path.abspath(folder), "stages": len(stages),

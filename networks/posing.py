@@ -41,11 +41,12 @@ class Posing:
     batch_size        persons a step
     least_confidence  of a joint that a later box goes by
     same              what two boxes share, of what they cover, from which on they are taken for the same
+    bfloat16          compute stage 1 in that
     """
 
     def __init__(self, stages, device, passes=2, flip_test=True, margin=1.32, doubt=0.4, batch_size=16,
-                 least_confidence=0.2, same=0.65):
-        self.first, self.cascades = replace(stages[0], network=folded(stages[0].network)), stages[1:]
+                 least_confidence=0.2, same=0.65, bfloat16=False):
+        self.first, self.cascades = replace(stages[0], network=folded(stages[0].network, bfloat16)), stages[1:]
         self.device = device
         self.passes, self.margin, self.doubt, self.batch_size = passes, margin, doubt, batch_size
         self.flip_test = stages[1].flip_test if len(stages) > 1 else flip_test

@@ -28,7 +28,8 @@ from deeppose.predictions import Found, writing
 from deeppose.skeletons import LSP, Skeleton
 from deeppose.stored_crops import image_boxes, to_image_px
 from figures.scene import draw_figure
-from networks.folding import folded
+from networks.efficientnet_lite import SamePadding
+from networks.folding import Activated, folded, has_bfloat16
 from networks.integral import IntegralNet
 from networks.posing import Posing, parts_of
 from networks.trained_stages import load_stages
@@ -92,13 +93,43 @@ def test_it_finds_what_the_test_step_finds(raw_dir, tmp_path, released):
 
 
 def test_a_folded_network_is_the_same_but_for_rounding(released):
-    network, images = released[0].network.eval(), torch.randn(2, 3, 64, 64)
+    network = released[0].network.eval()
     fast = folded(network)
-    with torch.inference_mode():
-        expected, found = network(images), fast(images)
-    assert 0 < (found - expected).abs().max() < 1e-3 * expected.abs().max()
+    for count, side in ((2, 64), (17, 32)):
+        images = torch.randn(count, 3, side, side)
+        with torch.inference_mode():
+            expected, found = network(images), fast(images)
+        assert 0 < (found - expected).abs().max() < 1e-3 * expected.abs().max()
     kinds = [{type(module) for module in each.modules()} for each in (network, fast)]
     assert torch.nn.BatchNorm2d in kinds[0] and torch.nn.BatchNorm2d not in kinds[1]
+    assert Activated in kinds[1] and torch.nn.ReLU6 not in kinds[1]
+
+
+@pytest.mark.parametrize("size", [(7, 7), (8, 8), (9, 6)])
+def test_a_convolution_and_its_activation_in_one_pass(size):
+    torch.manual_seed(0)
+    for kernel, stride, activation in ((3, 2, torch.nn.ReLU6), (5, 2, torch.nn.ReLU), (3, 1, torch.nn.Sigmoid)):
+        layers = torch.nn.Sequential(SamePadding(4, 4, kernel, stride, groups=4), torch.nn.BatchNorm2d(4), activation())
+        layers[1].running_mean += 1
+        layers.eval()
+        images = 9 * torch.randn(2, 4, *size)
+        with torch.inference_mode():
+            assert torch.allclose(layers(images), folded(layers)(images), atol=1e-5)
+
+
+def test_bfloat16_moves_joints_little(photos, released, tmp_path, capsys, monkeypatch):
+    device = torch.device("cpu")
+    if not has_bfloat16(device):
+        pytest.skip("this processor does not compute in bfloat16")
+    for flags in ([], ["--bfloat16"]):
+        run(photos[0], "--out", tmp_path / str(len(flags)), "--no-overlays", *PLAIN, *flags)
+    full, half = ([image["persons"][0]["joints"] for image in told(tmp_path / name)[0]["images"]] for name in "01")
+    away = np.linalg.norm(np.subtract(full, half), axis=2)
+    assert 0 < np.median(away) < 0.5 and "no bfloat16" not in capsys.readouterr().out
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    run(photos[0], "--out", tmp_path / "none", "--no-overlays", *PLAIN, "--bfloat16")
+    assert "cpu has no bfloat16 of its own" in capsys.readouterr().out
+    assert [image["persons"][0]["joints"] for image in told(tmp_path / "none")[0]["images"]] == full
 
 
 def test_a_pose_does_not_depend_on_who_else_is_looked_at(photos, tmp_path):
