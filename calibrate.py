@@ -67,10 +67,9 @@ def calibrate(settings, path):
     calibrations = []
     for number, stage in enumerate(stages, 1):
         for flip_test in (False, True) if number == 1 else (stages[1].flip_test,):
-            joints, own = kinds[flip_test]
             if number > 1:
-                joints = stage.refine(persons, rows, joints)
-                kinds[flip_test] = joints, own
+                kinds[flip_test] = stage.refine_with_confidence(persons, rows, *kinds[flip_test])
+            joints, own = kinds[flip_test]
             hits = joint_hits(joints.cpu().numpy(), truth, spans, TOLERANCE)
             lengths = pose_lengths(joints, persons.skeleton, persons.box_side).double().cpu().numpy()
             title = f"stage {number}" + ", flip test" * flip_test

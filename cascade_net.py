@@ -51,6 +51,10 @@ class CascadeNet(nn.Module):
         # An untrained stage leaves the pose where it is.
         nn.init.zeros_(self.regressor[-1].weight)
 
+    @property
+    def outputs(self):
+        return self.arguments["outputs"]
+
     def forward(self, crops):
         """crops (B, C, S, S) normalised -> displacements (B, outputs, 2), window sides."""
         *hidden, last = self.regressor

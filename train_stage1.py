@@ -39,6 +39,7 @@ from deeppose.training import (
     moving_average,
     parameter_groups,
     print_row,
+    times_of,
     train_one_epoch,
 )
 from deeppose.validation import evaluate, measure_of, scores_of
@@ -232,18 +233,6 @@ def rows_of(persons, settings, group):
     drawn = np.random.default_rng(settings.seed).permutation(np.flatnonzero(~persons.held_out))
     rows["scored"] = torch.tensor(drawn[:settings.training_persons], device=persons.device)
     return rows
-
-
-def times_of(sources, oversample):
-    """How often each person comes a pass, (N,) int. Raises UserError where `oversample` is no list of NAME=TIMES."""
-    times = np.ones(len(sources), int)
-    for text in oversample:
-        name, _, number = text.partition("=")
-        if name not in sources or not number.isdecimal() or not 1 <= int(number) <= 1000:
-            raise UserError(f"--oversample {text}: expected one of {', '.join(sorted(set(sources)))} and how often, "
-                            f"e.g. {sources[0]}=4")
-        times[sources == name] = int(number)
-    return times
 
 
 def course_of(persons, rows, settings):

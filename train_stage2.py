@@ -1,9 +1,12 @@
 """Step 5: train a cascade stage, one AlexNet a joint that looks closer and gives the displacement to the true joint.
+With --network pose_refiner: one network that begins as stage 1, sees the whole person again in a window that is turned
+upright round the pose so far, and is told that pose.
 
 Reads   data/train_*.npy, data/train_output.npy, data/error_model.npz, data/deltas.npy
-        (--stage 3: data/train_output_stage2.npy, and so on)
+        (--stage 3: data/train_output_stage2.npy, and so on); pose_refiner: checkpoints/stage1.pt
 Writes  checkpoints/stage2_<joint>.pt       a finished joint's weights, of its best epoch by the validation persons
-                                            (epoch 0, which moves nothing, if no epoch is better)
+                                            (epoch 0, which moves nothing, if no epoch is better);
+                                            stage2_shared.pt where one serves all
         checkpoints/stage2_<joint>_last.pt  while it trains: what going on after an interruption needs
         runs/stage2_training.csv, runs/stage2_training.png
 Next    python test_stage2.py; for a third stage python generate_train_output.py --stage 2
@@ -18,9 +21,9 @@ from pathlib import Path
 
 import torch
 
-from cascade_net import CascadeNet
-from deeppose.augment import random_colour, uniform
-from deeppose.cascade import CascadeData, refined_scores, training_pairs
+from cascade_net import SMALLEST_CROP, CascadeNet
+from deeppose.augment import mirror_joints, random_colour, random_windows, uniform
+from deeppose.cascade import CascadeData, PoseData, pose_scores, refined_scores, training_pairs
 from deeppose.checkpoints import changed_settings, halved, plain_settings
 from deeppose.claims import claimed
 from deeppose.course import Course
@@ -37,10 +40,15 @@ from deeppose.training import (
     learning_rate_at,
     make_optimiser,
     moving_average,
+    times_of,
     train_one_epoch,
     write_rows,
 )
-from networks.trained_stages import CASCADE, SHARED, cascade_path, load_cascade_checkpoint, load_stages
+from deeppose.validation import progress
+from networks.backbones import load_initial_weights
+from networks.integral import IntegralNet
+from networks.pose_refiner import PoseRefiner, begun_as
+from networks.trained_stages import CASCADE, SHARED, cascade_path, load_cascade_checkpoint, load_stage1, load_stages
 
 DATA_DIR = "data"                # prepared arrays
 CHECKPOINT_DIR = "checkpoints"   # weights
@@ -50,17 +58,23 @@ DEVICE = "auto"                  # auto, cpu, cuda, cuda:1, mps
 THREADS = 0                      # 0 ... 1024: of a CPU; 0 = one for each core that other programs leave free
 IMAGES = "auto"                  # auto | resident | streamed: on the device whole or read ahead of each batch
 STAGE = 2                        # 2 ... 99: which stage to train; 3 refines stage 2's output, and so on
-JOINTS: tuple[str, ...] = ()     # joints to train, by name; all if empty
-SHARED_NETWORK = False           # one network for all joints in place of one each
+JOINTS: tuple[str, ...] = ()     # alexnet: joints to train, by name; all if empty
 RESTART = False                  # train joints anew; a finished network stays until its successor is finished
 
-CROP_SIZE = 227                  # 67 ... 1024: side of the network's square input, pixels; AlexNet needs 67
-WIDTH = 1.0                      # 0.001 ... 8: factor on the channels of convolutions and fully connected layers
-DROPOUT = 0.6                    # 0 ... 0.99: share dropped after each fully connected layer while training
+NETWORK = "alexnet"              # alexnet | pose_refiner: a look at each joint, or one at the person again
+SHARED_NETWORK = False           # alexnet: one network for all joints in place of one each
+CROP_SIZE = 227                  # 32 ... 1024: side of the input, pixels; alexnet from 67 on, pose_refiner by 32
+WIDTH = 1.0                      # 0.001 ... 8: alexnet: factor on channels of convolutions and fully connected layers
+DROPOUT = 0.6                    # 0 ... 0.99: alexnet: share dropped after fully connected layers while training
+WEIGHTS = "stage1"               # pose_refiner: initial: stage1 (all of it), imagenet, none, or a file
+BACKBONE = "efficientnet_lite0"  # pose_refiner: with other weights than stage 1's; any ResNet of torchvision by name
+HEATMAP_WEIGHT = 1.0             # 0 ... 1000: pose_refiner: weight of the heatmaps' loss beside the coordinates'
 LOSS = "mse"                     # mse | smooth_l1: what training minimises
-SIGMA = 2.0                      # 0.05 ... 20: window side, in diameters of the pose to refine
+SIGMA = 2.0                      # 0.05 ... 20: window side, in the incoming pose's diameters; pose_refiner: extents
+UPRIGHT = True                   # pose_refiner: windows turned so that the pose's torso points up
 
 EPOCHS = 7                       # 1 ... 100000: passes over the training persons
+OVERSAMPLE: tuple[str, ...] = ()  # data sets whose persons come several times a pass, e.g. lsp=4
 CROPS_PER_IMAGE = 20             # 1 ... 100000: windows drawn of each person and epoch
 BATCH_SIZE = 128                 # 1 ... 65536: windows a step
 OPTIMISER = "adagrad"            # adagrad | adam | adamw | sgd
@@ -75,36 +89,40 @@ STEP_FACTOR = 0.1                # 1e-6 ... 1: step: factor of each drop
 AVERAGE_DECAY = 0.0              # 0 ... 0.999999: decay a step of the weights' moving average, which is kept; 0 = none
 CLIP: float | None = None        # 1e-9 ... 1e9: largest gradient norm; none = unlimited
 MIXED_PRECISION = True           # bfloat16 on CUDA; elsewhere always float32
+CHANNELS_LAST = False            # memory layout while training; always on CUDA; on a CPU it pays from 96 px on
+COMPILE = False                  # torch.compile: some minutes at first, faster steps after; a CPU needs a C++ compiler
 HALF_WEIGHTS = True              # keep finished weights in half precision
 
 ERRORS = "residuals"             # residuals | gaussian | fixed: drawn from held-out errors, their fit, or deltas.npy
 MISSED = True                    # learn also from windows that miss the true joint, which can't be seen there
 ROTATION = 15.0                  # 0 ... 180: largest random turn of a window either way, degrees
 SCALE = (0.85, 1.18)             # 0.1 ... 10, rising: least and largest random factor on a window's side
+SHIFT = 0.05                     # 0 ... 1: pose_refiner: largest random shift along x and y, window sides
 FLIP = 0.5                       # 0 ... 1: probability of mirroring; the mirrored left joint trains the right's network
 COLOUR = 0.2                     # 0 ... 1: strength of random brightness, contrast and tint; 0 = none
 
 # where and how a training runs, not what it learns
 PLACES = ("preset", "data_dir", "checkpoint_dir", "run_dir", "device", "threads", "images",
-          "joints", "restart", "half_weights")
+          "joints", "restart", "compile", "half_weights")
 
 
 def main(argv=None):
     settings = parse_settings(globals(), argv)
+    kind = KINDS[settings.network]
     with process_group(choose_device(settings.device), patient=True) as group:
         with claimed(settings.run_dir, f"stage {settings.stage} training, process {group.rank}"):
             pass  # tried before the work, not after it
         cores = Cores(settings.threads)
         persons = load_persons(settings.data_dir, "train", group.device, settings.images)
-        names = chosen_joints(settings, persons.skeleton)
-        data = CascadeData(persons, settings.data_dir, settings.stage, settings.sigma, settings.errors)
+        names = kind.names(settings, persons.skeleton)
+        data = kind.read(persons, settings)
         stop_if_other_stages(data, settings)
         mixed = mixed_precision(settings.mixed_precision, group.device)
         if group.size > 1:
             print(f"{group.size} processes; the first, whose epochs these are, trains {', '.join(group.own(names))}")
         for name in group.own(names):
             with claimed(settings.checkpoint_dir, f"stage {settings.stage} {name}"):
-                train_joint(name, data, settings, mixed, cores)
+                train_network(name, kind(name, data, settings), settings, mixed, cores)
         group.wait()
         if group.first:
             write_log(settings, persons.skeleton)
@@ -113,33 +131,32 @@ def main(argv=None):
                        ("data_dir", "checkpoint_dir"), "for one more stage"))
 
 
-def train_joint(name, data, settings, mixed, cores):
-    """Train, or go on training, one joint's network (or the shared one)."""
-    device, joints = data.device, data.persons.skeleton.joints
-    targets = torch.arange(len(joints), device=device) if name == SHARED else \
-        torch.tensor([joints.index(name)], device=device)
-    before = refined_scores(None, data, targets)
-    course = course_of(name, data, settings, before["area"])
+def train_network(name, learner, settings, mixed, cores):
+    """Train, or go on training, one joint's network (or the one of all); learner: of KINDS."""
+    data, device, skeleton = learner.data, learner.data.device, learner.data.persons.skeleton
+    before, measure = learner.scores(None), progress(skeleton)
+    course = course_of(name, learner, settings, before["area"])
     if not settings.restart and (finished := course.finished_before(CASCADE)):
         return print_skipped(name, finished, data, settings, course.final)
     if math.isnan(before["area"]):
-        raise UserError(f"{name}: no validation person has {' and '.join(('it', *data.persons.skeleton.diameter))} "
+        raise UserError(f"{name}: no validation person has {' and '.join(('it', *skeleton.diameter))} "
                         f"annotated, so no epoch can be chosen; prepare other persons: {data.persons.prepare}")
-    pairs = training_pairs(data, targets)
-    if not len(pairs):
+    rows = learner.rows()
+    if not len(rows):
         raise UserError(f"{name} is annotated on no training person; prepare other persons: "
                         f"{data.persons.prepare}")
     state = course.left(restart=settings.restart)
 
-    seed = settings.seed + 1000 * joints.index(name) if name != SHARED else settings.seed  # whatever was trained before
+    seed = settings.seed + 1000 * (skeleton.index(name) if name != SHARED else 0)  # whatever was trained before
     torch.manual_seed(seed)
-    model = CascadeNet(settings.crop_size, settings.width, settings.dropout, len(targets), settings.loss,
-                       image_channels=data.persons.pixels.channels)
-    model.to(device, memory_format=torch.channels_last if device.type == "cuda" else torch.contiguous_format)
-    optimiser = make_optimiser(settings.optimiser, model.parameters(), settings.learning_rate, settings.weight_decay,
+    network = learner.new_network()
+    channels_last = settings.channels_last or device.type == "cuda"
+    network.to(device, memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+    model = torch.compile(network, dynamic=False) if settings.compile else network
+    optimiser = make_optimiser(settings.optimiser, network.parameters(), settings.learning_rate, settings.weight_decay,
                                settings.momentum, settings.initial_accumulator)
-    average = moving_average(model, settings.average_decay)
-    course.begin(model, optimiser, average, state)
+    average = moving_average(network, settings.average_decay)
+    course.begin(network, optimiser, average, state)
 
     def rate(epoch):
         return learning_rate_at(epoch, settings.epochs, settings.learning_rate, settings.schedule,
@@ -150,41 +167,148 @@ def train_joint(name, data, settings, mixed, cores):
             watch = Stopwatch()
             order, generator = epoch_generators(device, epoch, seed)
             chosen = [batch for _ in range(settings.crops_per_image)
-                      for batch in index_batches(pairs, settings.batch_size, order)]
+                      for batch in index_batches(rows, settings.batch_size, order)]
             outside = torch.zeros((), device=device)
-            loss, seen = train_one_epoch(model, model, batches(data, chosen, outside, generator, settings), len(chosen),
+            loss, seen = train_one_epoch(model, network, learner.batches(chosen, outside, generator), len(chosen),
                                          optimiser, rate, epoch, average, settings.clip, mixed, cores)
             seconds = watch.seconds
-            kept = average.module if average else model
-            score = refined_scores(kept, data, targets)
-            course.record({"joint": name, "epoch": epoch + 1, "loss": loss, "pdj": score["pdj"],
-                           "pdj_before": before["pdj"], "pdj_area": score["area"], "area_before": before["area"],
-                           "outside": 100 * outside.item() / seen, "learning_rate": rate(epoch + 0.5),
-                           "crops_per_second": round(seen / seconds, 1), "memory_mib": peak_memory(device),
-                           "threads": torch.get_num_threads(), "seconds": round(watch.seconds, 2)}, kept)
+            kept = average.module if average else network
+            score = learner.scores(kept)
+            course.record({"joint": name, "epoch": epoch + 1, "loss": loss, measure: score[measure],
+                           f"{measure}_before": before[measure], f"{measure}_area": score.pop("area"),
+                           "area_before": before["area"], **score,
+                           "outside": 100 * outside.item() / (seen * learner.targets_each),
+                           "learning_rate": rate(epoch + 0.5), "crops_per_second": round(seen / seconds, 1),
+                           "memory_mib": peak_memory(device), "threads": torch.get_num_threads(),
+                           "seconds": round(watch.seconds, 2)}, kept)
     if not course.best_epoch:
         print(f"{name}: no epoch was better on validation persons than stage {settings.stage - 1}: left as it is there")
     course.finish(keep=False)
 
 
-def course_of(name, data, settings, baseline):
+def course_of(name, learner, settings, baseline):
     """baseline: the stage before's score; a network that is no better on validation persons is not kept."""
+    data = learner.data
+
     def content(weights, course):
-        return {"joint": name, "stage": settings.stage, "network": course.network.arguments,
+        return {"kind": settings.network, "joint": name, "stage": settings.stage, "network": course.network.arguments,
                 "weights": halved(weights) if settings.half_weights else weights,
                 "sigma": settings.sigma, "smallest_diameter": data.errors.smallest_diameter,
                 "usual_side": data.usual_side / data.persons.box_side,
-                "flip_test": data.errors.flip_test, "refines": data.errors.fingerprint,
+                "flip_test": data.errors.flip_test, "refines": data.errors.fingerprint, **learner.facts(course.network),
                 "dataset": data.persons.dataset["dataset"], "split": data.persons.split,
                 "skeleton": data.persons.skeleton.plain(), "pixels": data.persons.pixels.plain(),
                 "test_set": data.persons.test_set, "best_epoch": course.best_epoch, "history": course.history,
                 "settings": plain_settings(settings),
                 "provenance": provenance(settings, sum(row["seconds"] for row in course.history), data.device)}
 
+    area = f"{progress(data.persons.skeleton)}_area"
     return Course(cascade_path(settings.checkpoint_dir, settings.stage, name), plain_settings(settings), PLACES,
                   {f"output of stage {settings.stage - 1}": data.errors.fingerprint, "data": data.persons.labels},
                   f"the same command with --joints {name} --restart".replace(f"--joints {SHARED} ", ""),
-                  lambda row: row["pdj_area"], content, baseline=baseline)
+                  lambda row: row[area], content, baseline=baseline)
+
+
+class JointLearner:
+    """An AlexNet of one joint, or of all: what it sees, and how it is scored."""
+
+    targets_each = 1  # truths in a window
+
+    def __init__(self, name, data, settings):
+        joints = data.persons.skeleton.joints
+        self.data, self.settings = data, settings
+        self.targets = torch.tensor(range(len(joints)) if name == SHARED else [joints.index(name)], device=data.device)
+
+    @staticmethod
+    def names(settings, skeleton):
+        return chosen_joints(settings, skeleton)
+
+    @staticmethod
+    def read(persons, settings):
+        return CascadeData(persons, settings.data_dir, settings.stage, settings.sigma, settings.errors)
+
+    def rows(self):
+        """(P, 2) person and joint, as often as a pass sees them."""
+        pairs = training_pairs(self.data, self.targets)
+        return pairs.repeat_interleave(times_a_pass(self.data, self.settings)[pairs[:, 0]], 0)
+
+    def new_network(self):
+        chosen = self.settings
+        if chosen.crop_size < SMALLEST_CROP:
+            raise UserError(f"--crop-size {chosen.crop_size}: AlexNet's smallest is {SMALLEST_CROP}")
+        return CascadeNet(chosen.crop_size, chosen.width, chosen.dropout, len(self.targets), chosen.loss,
+                          image_channels=self.data.persons.pixels.channels)
+
+    def batches(self, chosen, outside, generator):
+        return batches(self.data, chosen, outside, generator, self.settings)
+
+    def scores(self, network):
+        return refined_scores(network, self.data, self.targets)
+
+    def facts(self, network):
+        return {}
+
+
+class PoseLearner:
+    """One network that sees the whole person again, likewise."""
+
+    def __init__(self, name, data, settings):
+        self.data, self.settings = data, settings
+        self.targets_each = data.annotated.shape[1]
+
+    @staticmethod
+    def names(settings, skeleton):
+        if settings.joints:
+            raise UserError("--network pose_refiner trains all joints at once; leave out --joints")
+        return (SHARED,)
+
+    @staticmethod
+    def read(persons, settings):
+        if settings.errors != "residuals":
+            raise UserError(f"--errors {settings.errors}: --network pose_refiner draws a whole pose's errors, of which "
+                            "there are residuals alone")
+        if settings.crop_size % PoseRefiner.input_step:
+            raise UserError(f"--crop-size {settings.crop_size}: --network pose_refiner needs a multiple of "
+                            f"{PoseRefiner.input_step}")
+        return PoseData(persons, settings.data_dir, settings.stage, settings.sigma, settings.upright)
+
+    def rows(self):
+        """(P,) persons, likewise."""
+        used = self.data.annotated.any(1) & ~self.data.held_out
+        return torch.arange(len(used), device=used.device).repeat_interleave(
+            times_a_pass(self.data, self.settings) * used)
+
+    def new_network(self):
+        chosen, persons = self.settings, self.data.persons
+        if chosen.weights == "stage1":
+            first = load_stage1(chosen.checkpoint_dir, persons, "cpu").network
+            if not isinstance(first, IntegralNet):
+                raise UserError(f"--weights stage1: stage 1 in {chosen.checkpoint_dir} is no integral network; name "
+                                "other --weights")
+        else:
+            first = IntegralNet(chosen.backbone, len(persons.skeleton.joints), image_channels=persons.pixels.channels)
+            if load_initial_weights(first, chosen.weights) not in (None, persons.split):
+                print(f"warning: {chosen.weights} was trained on another split of the persons: those held out here may "
+                      "be among them and their scores too good")
+        return begun_as(first, loss=chosen.loss, heatmap_weight=chosen.heatmap_weight)
+
+    def batches(self, chosen, outside, generator):
+        return pose_batches(self.data, chosen, outside, generator, self.settings)
+
+    def scores(self, network):
+        return pose_scores(network, self.data, self.settings.crop_size)
+
+    def facts(self, network):
+        return {"upright": self.settings.upright, "input_size": self.settings.crop_size,
+                "global_contrast": network.global_contrast}
+
+
+KINDS = {"alexnet": JointLearner, "pose_refiner": PoseLearner}
+
+
+def times_a_pass(data, settings):
+    """How often each person comes a pass, (N,) int64."""
+    return torch.from_numpy(times_of(data.persons.sources, settings.oversample)).to(data.device)
 
 
 def print_skipped(name, finished, data, settings, path):
@@ -256,6 +380,31 @@ def batches(data, chosen, outside, generator, settings):
         colour = random_colour(count, generator, settings.colour, pixels.channels)
         images = sample_windows(crops, places, windows, settings.crop_size, reduction, colour, buffer, pixels)
         yield images, displacement
+
+
+def pose_batches(data, chosen, outside, generator, settings):
+    """Windows round simulated poses, those poses and the true ones.
+
+    chosen   batches (B,) of persons
+    Yields   images (B, C, S, S), poses and true joints (B, J, 2) in the windows' frame, NaN as in `batches`; each batch
+             valid until the next
+    """
+    reduction, pixels = reduction_for(data.usual_side, settings.crop_size), data.persons.pixels
+    buffer = image_buffer(max(map(len, chosen)), settings.crop_size, data.device, pixels.channels)
+    for rows, (crops, places) in zip(chosen, data.persons.crop_batches(chosen), strict=True):
+        poses_px = data.simulated(rows, generator)
+        centres, sides, turns = data.squares(poses_px)
+        windows, flipped = random_windows(centres, sides, generator, settings.rotation, settings.scale, settings.shift,
+                                          settings.flip, turns)
+        told, truth = (to_window(mirror_joints(joints_px, flipped, data.mirror), windows)
+                       for joints_px in (poses_px, data.persons.joints_px[rows]))
+        missed = (truth.abs() > 0.5).any(-1)
+        outside += missed.sum()
+        if not settings.missed:
+            truth = truth.masked_fill(missed[..., None], torch.nan)
+        colour = random_colour(len(rows), generator, settings.colour, pixels.channels)
+        images = sample_windows(crops, places, windows, settings.crop_size, reduction, colour, buffer, pixels)
+        yield images, told, truth
 
 
 def write_log(settings, skeleton):

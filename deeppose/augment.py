@@ -33,7 +33,7 @@ def half_bodies(centres, sides, joints_px, halves, generator, probability, margi
     return torch.where(chosen[:, None], (low + high) / 2, centres), torch.where(chosen, span, sides)
 
 
-def random_windows(centres, sides, generator, rotation=0.0, scale=(1.0, 1.0), shift=0.0, flip=0.0):
+def random_windows(centres, sides, generator, rotation=0.0, scale=(1.0, 1.0), shift=0.0, flip=0.0, turns=0.0):
     """Windows that differ from squares by a random turn, scale, shift and mirroring.
 
     centres   (B, 2) and
@@ -42,6 +42,7 @@ def random_windows(centres, sides, generator, rotation=0.0, scale=(1.0, 1.0), sh
     scale     least and largest side, in the square's; drawn evenly in its logarithm
     shift     largest move along x and y, in the square's sides
     flip      probability of mirroring
+    turns     (B,) of the squares, degrees, as `make_windows` has them
     Returns   windows (B, 2, 3) and flipped (B,) bool
     """
     count = len(sides)
@@ -49,7 +50,8 @@ def random_windows(centres, sides, generator, rotation=0.0, scale=(1.0, 1.0), sh
     varied = sides * uniform(count, low, high, generator).exp()
     centres = centres + sides[:, None] * uniform((count, 2), -shift, shift, generator)
     flipped = uniform(count, 0, 1, generator) < flip
-    return make_windows(centres, varied, uniform(count, -rotation, rotation, generator), flipped), flipped
+    degrees = turns + uniform(count, -rotation, rotation, generator)
+    return make_windows(centres, varied, degrees, flipped), flipped
 
 
 def mirror_joints(joints, flipped, mirror):

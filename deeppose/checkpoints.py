@@ -10,7 +10,10 @@ from .arrays import whole
 from .errors import Failure, UserError
 
 OLDER = {"frozen_stages": 0, "missed": True, "oversample": [], "backbone_rate": 1.0, "frozen_steps": 0,
-         "global_contrast": False, "heatmap_sigma": None}  # settings that older checkpoints do not tell
+         "global_contrast": False, "heatmap_sigma": None,
+         # of stage 2 and later
+         "network": "alexnet", "weights": "stage1", "backbone": "efficientnet_lite0", "heatmap_weight": 1.0,
+         "upright": True, "shift": 0.05, "channels_last": False}  # settings that older checkpoints do not tell
 
 
 def save_checkpoint(path, content):

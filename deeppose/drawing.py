@@ -158,8 +158,8 @@ def training_curves(path, rows, skeleton=None):
 
     rows      list of dictionaries, at least one: "epoch", "loss" and further numbers. Drawn are the losses, whatever
               begins with "pdj", "pcp" or "pck_box" (percent), and the learning rate where it changes. Where the rows
-              have "joint", as the cascade's do, there is a line for each, with its gains of "pdj" and "pdj_area" over
-              "pdj_before" and "area_before" for scores
+              have "joint", as the cascade's do, there is a line for each, with its gains of "pdj" and "pdj_area" (or
+              "pck_box" and "pck_box_area") over "pdj_before" and "area_before" for scores
     skeleton  whose joints those are; needed for no other rows
     """
     if "joint" in rows[0]:
@@ -192,13 +192,12 @@ def _draw_epochs(path, rows):
 
 def _draw_joints(path, rows, skeleton):
     names = list(dict.fromkeys(row["joint"] for row in rows))
-    score = "PDJ" if skeleton.diameter else "PCK"
+    score, column = ("PDJ", "pdj") if skeleton.diameter else ("PCK", "pck_box")
     panels = [("training", "loss", "loss", None)]
     panels += [(title, "points gained", after, before) for title, after, before in
-               ((f"validation {LABELS['pdj' if skeleton.diameter else 'pck_box']}, over the stage before", "pdj",
-                 "pdj_before"),
+               ((f"validation {LABELS[column]}, over the stage before", column, f"{column}_before"),
                 (f"validation {score}, mean of {'0.05 ... 0.5' if skeleton.diameter else '0.025 ... 0.25'}, likewise",
-                 "pdj_area", "area_before")) if before in rows[0]]
+                 f"{column}_area", "area_before")) if all(before in row and after in row for row in rows)]
     legend = math.ceil(len(names) / LEGEND_COLUMNS)  # lines
     figure, axes = _panels(len(panels), columns=len(panels), width=4.4, height=3.6 + 0.2 * max(0, legend - 2))
     looks = _looks(skeleton)

@@ -4,7 +4,7 @@ Errors are prediction - truth, in diameters of the predicted pose (`inference.di
 """
 import io
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 
 from .arrays import FARTHEST, GENERATE, PLACES, Array, digest, form_fault, opened, read_npy, value_fault, whole
 from .errors import Failure, UserError
+from .inference import turned
 
 DRAWS = 40  # of each joint, kept in deltas.npy
 
@@ -168,6 +169,28 @@ class ErrorSampler:
         uniform = torch.rand(len(joints), generator=generator, device=generator.device)
         counts = self.counts[joints]
         return self.table[joints, (uniform * counts).long().clamp(max=counts - 1)]
+
+
+class PoseErrorSampler(ErrorSampler):
+    """Draws errors of whole poses from the held-out residuals of one person each, as they come together.
+
+    turns  (M,) of the held-out persons' poses, degrees (`inference.torso_turns`): an error is turned with the torso, as
+           where a leg is taken for the other one
+    """
+
+    def __init__(self, model, turns, device):
+        upright = turned(torch.from_numpy(model.residuals).to(device), -turns)
+        super().__init__(replace(model, residuals=upright.cpu().numpy()), "residuals", device)
+        self.residuals = upright
+
+    def draw_poses(self, turns, generator):
+        """turns (B,) of the poses that get the errors, degrees. Returns errors (B, J, 2), diameters; of a joint that
+        was not annotated on the person drawn another's."""
+        count, joints = len(turns), self.residuals.shape[1]
+        uniform = torch.rand(count, generator=generator, device=generator.device)
+        errors = self.residuals[(uniform * len(self.residuals)).long().clamp(max=len(self.residuals) - 1)]
+        others = self.draw(torch.arange(joints, device=errors.device).repeat(count), generator).view(count, joints, 2)
+        return turned(torch.where(errors.isnan(), others, errors), turns)
 
 
 def _square_roots(covariance):

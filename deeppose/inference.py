@@ -1,7 +1,7 @@
-"""Poses from trained networks, a batch at a time: stage 1 on boxes, later stages on windows round each joint."""
+"""Poses from trained networks, a batch at a time: stage 1 on boxes, later ones on windows round joints or poses."""
 import torch
 
-from .crops import box_windows, make_windows, reduction_for, sample_windows, to_crop
+from .crops import box_windows, make_windows, reduction_for, sample_windows, to_crop, to_window
 
 
 @torch.inference_mode()
@@ -57,6 +57,87 @@ def diameters(joints_px, skeleton, smallest):
     else:
         spans = (joints_px.amax(1) - joints_px.amin(1)).amax(-1) / 2
     return spans.clamp(min=smallest)
+
+
+def torso_turns(joints_px, skeleton):
+    """How far complete poses are turned: degrees clockwise (M,) from upright, hips' middle below shoulders' middle.
+
+    The torso's ends are those of the skeleton's diameter, each with its mirror partner; without a diameter, and where
+    both ends lie in one place, 0.
+    """
+    if not skeleton.diameter:
+        return torch.zeros_like(joints_px[:, 0, 0])
+    top, bottom = ((joints_px[:, end] + joints_px[:, skeleton.mirror[end]]) / 2 for end in skeleton.diameter_indices)
+    return torch.rad2deg(torch.atan2(top[:, 0] - bottom[:, 0], bottom[:, 1] - top[:, 1]))
+
+
+def turned(points, degrees):
+    """points (M, P, 2) turned about 0 by degrees (M,), clockwise as y points down."""
+    radians = torch.deg2rad(degrees)
+    cos, sin = radians.cos(), radians.sin()
+    rotation = torch.stack([torch.stack([cos, -sin], 1), torch.stack([sin, cos], 1)], 1)  # (M, 2, 2)
+    return points @ rotation.mT
+
+
+def pose_squares(joints_px, skeleton, factor, smallest, upright=True):
+    """Squares round complete poses, turned with their torsos.
+
+    joints_px  (M, J, 2) crop pixels
+    factor     side, in the pose's extent: the longer side of its bounding box, which is turned as the square is
+    smallest   least diameter, crop pixels; no extent counts as less than two of it
+    upright    whether the torso points up in the square; if not, the square is upright on the crop
+    Returns    centres (M, 2) and sides (M,), crop pixels, and turns (M,), degrees, as `make_windows` takes them
+    """
+    turns = torso_turns(joints_px, skeleton) * upright
+    own = turned(joints_px, -turns)
+    low, high = own.amin(1), own.amax(1)  # (M, 2)
+    centres = turned((low + high)[:, None] / 2, turns)[:, 0]
+    return centres, factor * (high - low).amax(1).clamp(min=2 * smallest), turns
+
+
+def look_again(network, images, windows, joints_px, partner, flip_test=False):
+    """Poses by a network that sees the persons in their windows, and is told the poses so far.
+
+    images     (B, C, S, S) what the windows show
+    windows    (B, 2, 3) on the persons' crops
+    joints_px  (B, J, 2) the poses so far, crop pixels
+    partner    (J,) int64, each joint's on the other side
+    flip_test  average the network's output with that on the mirrored images
+    Returns    joints (B, J, 2), crop pixels, and their confidence (B, J)
+    """
+    told = to_window(joints_px, windows)
+    output = network(images, told)
+    if flip_test:
+        told = torch.stack([-told[..., 0], told[..., 1]], 2)[:, partner]
+        output = (output + network.mirrored(network(images.flip(3), told), partner)) / 2
+    joints, confidence = network.joints(output)
+    return to_crop(joints, windows), confidence
+
+
+@torch.inference_mode()
+def refine_poses(network, persons, rows, joints_px, windows, usual_side, input_size, flip_test=False, batch_size=64,
+                 pixels=None):
+    """One cascade stage that looks at whole persons again, see `look_again`.
+
+    persons     Crops on the device of the network
+    rows        (M,) int64 on that device, the persons to look at
+    windows     (M, 2, 3) on their crops
+    usual_side  see `refine_joints`
+    input_size  pixels along the network's square input
+    pixels      see `predict_joints`
+    Returns     joints (M, J, 2), crop pixels, and their confidence (M, J)
+    """
+    network.eval()
+    partner = torch.tensor(persons.skeleton.mirror, device=persons.device)
+    reduction = reduction_for(usual_side, input_size)
+    refined, confidence = torch.empty_like(joints_px), torch.empty_like(joints_px[..., 0])
+    done = 0
+    for crops, places in persons.crop_batches(rows.split(batch_size)):
+        batch = slice(done, done := done + len(places))
+        images = sample_windows(crops, places, windows[batch], input_size, reduction, pixels=pixels or persons.pixels)
+        refined[batch], confidence[batch] = look_again(network, images, windows[batch], joints_px[batch], partner,
+                                                       flip_test)
+    return refined, confidence
 
 
 @torch.inference_mode()

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from .arrays import whole
 from .distributed import mean_over_processes, process_count
-from .errors import Failure
+from .errors import Failure, UserError
 
 
 def epoch_generators(device, epoch, *seeds, rank=0):
@@ -30,6 +30,18 @@ def index_batches(rows, batch_size, generator):
     """Shuffle rows (first dimension) into batches of nearly equal size, none above batch_size: none weighs more."""
     order = rows[torch.randperm(len(rows), generator=generator, device=generator.device)]
     return order.tensor_split(math.ceil(len(rows) / batch_size))
+
+
+def times_of(sources, oversample):
+    """How often each person comes a pass, (N,) int. Raises UserError where `oversample` is no list of NAME=TIMES."""
+    times = np.ones(len(sources), int)
+    for text in oversample:
+        name, _, number = text.partition("=")
+        if name not in sources or not number.isdecimal() or not 1 <= int(number) <= 1000:
+            raise UserError(f"--oversample {text}: expected one of {', '.join(sorted(set(sources)))} and how often, "
+                            f"e.g. {sources[0]}=4")
+        times[sources == name] = int(number)
+    return times
 
 
 def parameter_groups(network, factor=1.0, frozen_steps=0):
@@ -126,7 +138,8 @@ def train_one_epoch(model, network, batches, count, optimiser, learning_rate, ep
 
     model          the network as it is trained: itself, or compiled or distributed
     network        the network itself, with a `loss`
-    batches        iterable of (images, target) on the model's device
+    batches        iterable of (images, target) on the model's device, or of (images, what else the model is told,
+                   target)
     count          number of batches
     learning_rate  function: fractional epoch -> step size, times each group's factor
     average        MovingAverage of the network or None
@@ -151,7 +164,7 @@ def train_one_epoch(model, network, batches, count, optimiser, learning_rate, ep
                             f"rate {learning_rate(epoch + batch / count):.3g}; try a smaller --learning-rate or "
                             "--clip 1")
 
-    for batch, (images, target) in enumerate(tqdm(batches, total=count, desc=f"epoch {epoch + 1}", leave=False,
+    for batch, (*seen, target) in enumerate(tqdm(batches, total=count, desc=f"epoch {epoch + 1}", leave=False,
                                                   disable=None, unit="batch")):
         if cores:
             cores.look()
@@ -159,7 +172,7 @@ def train_one_epoch(model, network, batches, count, optimiser, learning_rate, ep
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(epoch + batch / count) * group.get("factor", 1.0)
         with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
-            output = model(images)
+            output = model(*seen)
         loss = network.loss(output, target)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -175,7 +188,7 @@ def train_one_epoch(model, network, batches, count, optimiser, learning_rate, ep
         if average:
             average.update()
         losses.append(loss.detach())
-        sizes.append(len(images))
+        sizes.append(len(target))
         if device.type == "cpu" and not losses[-1].isfinite():
             stop_unless_finite()
         if every and (step + 1) % every == 0 and batch + 1 < count:

@@ -61,21 +61,26 @@ class Stage1Network(nn.Module):
             self.backbone = torchvision.models.get_model(backbone, weights=None)
             width = self.backbone.fc.in_features
             self.widths = (width // 4, width // 2, width)
-            self.backbone.fc = nn.Identity()
+            self.backbone.fc, self.backbone.early_channels = nn.Identity(), width // 8
         self.image_channels = image_channels
         if image_channels == 1:
             _to_grey(self.backbone)
         self.frozen_stages, self.frozen_batchnorm, self.global_contrast = 0, False, False
 
-    def features(self, images):
+    def features(self, images, told=None):
         """images (B, C, H, W) normalised, -> features at strides 8, 16 and 32, sides rounded up; AlexNet's: one of a
-        single place."""
+        single place. told (B, the backbone's early_channels, H / 4, W / 4): added to the features at stride 4; not
+        AlexNet's."""
         net = self.backbone
         if self.global_contrast:
             images = of_even_contrast(images)
-        if isinstance(net, (AlexNet, EfficientNetLite0)):
+        if isinstance(net, AlexNet):
             return net(images)
+        if isinstance(net, EfficientNetLite0):
+            return net(images, told)
         x = net.layer1(net.maxpool(net.relu(net.bn1(net.conv1(images)))))
+        if told is not None:
+            x = x + told
         return [x := layer(x) for layer in (net.layer2, net.layer3, net.layer4)]
 
     def convolutions(self):

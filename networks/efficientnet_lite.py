@@ -53,7 +53,9 @@ class InvertedResidual(nn.Sequential):
 
 class EfficientNetLite0(nn.Module):
     """head: whether features at stride 32 pass the last convolution, after which ImageNet's classes were told apart.
-    channels: of the features given out, at strides 8, 16 and 32."""
+    channels: of the features given out, at strides 8, 16 and 32; early_channels: of those at stride 4."""
+
+    early_channels = 24
 
     def __init__(self, head=False):
         super().__init__()
@@ -67,11 +69,14 @@ class EfficientNetLite0(nn.Module):
             inputs = outputs
         self.head = nn.Sequential(*convolution(inputs, 1280, 1)) if head else nn.Identity()
 
-    def forward(self, images):
-        """images (B, C, H, W) normalised, H and W multiples of 32 -> features at strides 8, 16, 32."""
+    def forward(self, images, told=None):
+        """images (B, C, H, W) normalised, H and W multiples of 32 -> features at strides 8, 16, 32. told: added to the
+        features at stride 4."""
         x, seen = self.stem(images), []
         for number, stage in enumerate(self.stages):
             x = stage(x)
+            if number == 1 and told is not None:
+                x = x + told
             if number in (2, 4):
                 seen.append(x)
         return [*seen, self.head(x)]

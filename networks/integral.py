@@ -44,10 +44,11 @@ class IntegralNet(Stage1Network):
         self.merge = nn.ModuleList(separable(channels) for _ in self.widths)
         self.heatmaps = nn.Sequential(nn.Conv2d(channels, joints * 4, 1), nn.PixelShuffle(2))
 
-    def forward(self, images):
-        """images (B, C, S, S) normalised, S a multiple of 32 -> heatmaps (B, J, S / 4, S / 4), unnormalised."""
+    def forward(self, images, told=None):
+        """images (B, C, S, S) normalised, S a multiple of 32 -> heatmaps (B, J, S / 4, S / 4), unnormalised. told: see
+        `features`."""
         x = 0
-        for features, lateral, merge in reversed(list(zip(self.features(images), self.lateral, self.merge))):
+        for features, lateral, merge in reversed(list(zip(self.features(images, told), self.lateral, self.merge))):
             if torch.is_tensor(x):
                 x = F.interpolate(x, scale_factor=2, mode="nearest")
             x = merge(F.relu(lateral(features) + x))

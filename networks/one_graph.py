@@ -4,9 +4,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from deeppose.crops import box_windows, make_windows, reduction_for, to_crop, window_points
-from deeppose.inference import diameters
+from deeppose.inference import diameters, look_again
 
-from .trained_stages import calibration_of, probabilities
+from .trained_stages import PoseStage, calibration_of, probabilities
 
 
 class OneGraph(nn.Module):
@@ -40,10 +40,22 @@ class OneGraph(nn.Module):
         joints, own = first.network.joints(output)
         joints = to_crop(joints, windows)
         for stage in self.later:
-            joints = self._refined(stage, pixels, joints)
+            if isinstance(stage, PoseStage):
+                joints, own = self._seen_again(stage, pixels, joints, own)
+            else:
+                joints = self._refined(stage, pixels, joints)
         if self.calibration is None or own is None:
             return (joints,) if own is None else (joints, own)
         return joints, probabilities(self.calibration, joints, own, first.skeleton, self.box_side)
+
+    def _seen_again(self, stage, pixels, joints, own):
+        """As PoseStage.refine_with_confidence."""
+        if stage.still:
+            return joints, own
+        windows = stage.windows(joints, self.first.skeleton, self.box_side)
+        images = look(pixels, windows, stage.input_size, stage.usual_side * self.box_side, stage.pixels)
+        return look_again(stage.network, images, windows, joints, torch.tensor(self.first.skeleton.mirror),
+                          stage.flip_test)
 
     def _refined(self, stage, pixels, joints):
         """As CascadeStage.refine."""

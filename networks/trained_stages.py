@@ -8,11 +8,13 @@ import torch
 from cascade_net import CascadeNet
 from deeppose.calibration import SMALLEST, calibrations_of
 from deeppose.checkpoints import load_checkpoint
+from deeppose.crops import make_windows
 from deeppose.errors import Failure, UserError
-from deeppose.inference import diameters, predict_with_confidence, refine_joints
+from deeppose.inference import diameters, pose_squares, predict_with_confidence, refine_joints, refine_poses
 from deeppose.pixels import RGB, Pixels, pixels_of
 from deeppose.skeletons import OLDER, Skeleton, skeleton_of
 
+from .pose_refiner import PoseRefiner
 from .stage1 import NETWORKS
 
 SHARED = "shared"  # in place of a joint's name where one network serves all joints
@@ -53,7 +55,9 @@ class Stage1:
 
 @dataclass
 class CascadeStage:
-    """networks           joint index -> (network, which of its outputs)
+    """AlexNets that look closer, one a joint or one for all.
+
+    networks           joint index -> (network, which of its outputs)
     sigma              window side in diameters of the incoming pose
     smallest_diameter  box sides
     usual_side         median side of the windows in training, box sides
@@ -71,11 +75,67 @@ class CascadeStage:
     fingerprint: str
     pixels: Pixels
 
-    def refine(self, persons, rows, joints_px, batch_size=256):
+    made_of = CascadeNet
+
+    def refine(self, persons, rows, joints_px, *batch_size):
         """Poses (M, J, 2) one stage on, crop pixels; joints without a network stay where they are."""
+        return self.refine_with_confidence(persons, rows, joints_px, None, *batch_size)[0]
+
+    def refine_with_confidence(self, persons, rows, joints_px, own, batch_size=256):
+        """The same, and the networks' confidence of each joint (M, J): `own`, the stage before's or None, where they
+        have none."""
         sides = self.sigma * diameters(joints_px, persons.skeleton, self.smallest_diameter * persons.box_side)
         return refine_joints(self.networks, persons, rows, joints_px, sides, self.usual_side * persons.box_side,
-                             batch_size, self.pixels)
+                             batch_size, self.pixels), own
+
+    @classmethod
+    def more_facts(cls, checkpoint):
+        """Further arguments of the stage, which a checkpoint tells. Raises ValueError, in words, where it does not."""
+        return {}
+
+
+@dataclass
+class PoseStage(CascadeStage):
+    """One network that looks at whole persons again, each in a window round the pose so far; with the flip test where
+    stage 1 has it.
+
+    sigma       window side in extents of the incoming pose
+    upright     whether windows are turned so that the torso points up
+    input_size  side of the network's square input, pixels
+    still       whether it leaves poses as they are: none of its epochs was better on validation persons
+    """
+    upright: bool
+    input_size: int
+    still: bool
+
+    made_of = PoseRefiner
+
+    @property
+    def network(self):
+        return self.networks[0][0]
+
+    def windows(self, joints_px, skeleton, box_side):
+        """Where poses (M, J, 2) are looked at again, (M, 2, 3); crop pixels."""
+        return make_windows(*pose_squares(joints_px, skeleton, self.sigma, self.smallest_diameter * box_side,
+                                          self.upright))
+
+    def refine_with_confidence(self, persons, rows, joints_px, own, batch_size=64):
+        if self.still:
+            return joints_px, own
+        windows = self.windows(joints_px, persons.skeleton, persons.box_side)
+        return refine_poses(self.network, persons, rows, joints_px, windows, self.usual_side * persons.box_side,
+                            self.input_size, self.flip_test, batch_size, self.pixels)
+
+    @classmethod
+    def more_facts(cls, checkpoint):
+        upright, size, best = (checkpoint.get(fact) for fact in ("upright", "input_size", "best_epoch"))
+        if not isinstance(upright, bool) or type(size) is not int or type(best) is not int or not 32 <= size <= 4096 \
+                or size % PoseRefiner.input_step:
+            raise ValueError(f"its upright, input_size and best_epoch are {upright}, {size} and {best}")
+        return {"upright": upright, "input_size": size, "still": best == 0}
+
+
+CASCADES = {"alexnet": CascadeStage, "pose_refiner": PoseStage}  # train_stage2.py --network -> what its networks make
 
 
 def load_stage1(checkpoint_dir, persons, device):
@@ -137,6 +197,8 @@ def load_cascade_checkpoint(path, stage):
         value = checkpoint.get(fact, 1.0)
         if not (isinstance(value, (int, float)) and 0 < value < 1e6):
             raise Failure(f"{path.resolve()} is broken: its {fact} is {value}; remove it and run: {again}")
+    if (kind := checkpoint.setdefault("kind", "alexnet")) not in CASCADES:  # which older ones do not tell
+        raise Failure(f"{path.resolve()} holds a network {kind!r}; there are: {', '.join(CASCADES)}")
     return checkpoint
 
 
@@ -155,9 +217,14 @@ def load_cascade(checkpoint_dir, stage, skeleton, pixels, device):
         checkpoint = load_cascade_checkpoint(path, stage)
         own_skeleton, own_pixels = _trained_on(checkpoint, path)
         _stop_if_foreign(checkpoint, path, own_skeleton, own_pixels, skeleton, pixels, "the persons here")
-        network = network_of(CascadeNet, checkpoint, path).to(device)
-        if network.arguments["outputs"] != (len(skeleton.joints) if name == SHARED else 1):
-            raise Failure(f"{path.resolve()} gives {network.arguments['outputs']} joints; remove it and train it again")
+        kind = CASCADES[checkpoint["kind"]]
+        network = network_of(kind.made_of, checkpoint, path).to(device)
+        if network.outputs != (len(skeleton.joints) if name == SHARED else 1):
+            raise Failure(f"{path.resolve()} gives {network.outputs} joints; remove it and train it again")
+        try:
+            checkpoint["more"] = kind.more_facts(checkpoint)
+        except ValueError as error:
+            raise Failure(f"{path.resolve()} is broken: {error}; remove it and train it again") from None
         checkpoints.append(checkpoint)
         if name == SHARED:
             networks = {joint: (network, joint) for joint in range(len(skeleton.joints))}
@@ -168,11 +235,16 @@ def load_cascade(checkpoint_dir, stage, skeleton, pixels, device):
     # older ones lack the usual side; but their smallest diameter is half the median
     facts = [{key: c[key] for key in ("sigma", "smallest_diameter", "flip_test", "refines")}
              | {"usual_side": c.get("usual_side", 2 * c["sigma"] * c["smallest_diameter"]),
-                "pixels": pixels_of(c["pixels"]) if "pixels" in c else RGB} for c in checkpoints]
+                "pixels": pixels_of(c["pixels"]) if "pixels" in c else RGB, **c["more"]} for c in checkpoints]
+    folder = Path(checkpoint_dir).resolve()
+    if len({c["kind"] for c in checkpoints}) > 1:
+        raise UserError(f"the stage-{stage} networks in {folder} are of several kinds; remove those of one: "
+                        f"stage{stage}_{SHARED}.pt, or a joint each")
     if any(fact != facts[0] for fact in facts):
-        raise UserError(f"the stage-{stage} networks in {Path(checkpoint_dir).resolve()} were trained with different "
-                        f"windows or on different output; run: python train_stage2.py --stage {stage} --restart")
-    return CascadeStage(networks, **facts[0], fingerprint=_fingerprint(facts[0]["refines"], *checkpoints))
+        raise UserError(f"the stage-{stage} networks in {folder} were trained with different windows or on different "
+                        f"output; run: python train_stage2.py --stage {stage} --restart")
+    return CASCADES[checkpoints[0]["kind"]](networks, **facts[0],
+                                            fingerprint=_fingerprint(facts[0]["refines"], *checkpoints))
 
 
 def load_stages(checkpoint_dir, persons, device, last=None):
@@ -208,20 +280,19 @@ def run_with_confidence(stages, persons, rows, flip_test=False, batch_size=64):
     """Poses after each stage, [(M, J, 2), ...] crop pixels on the rows' device; the confidence of each, [(M, J), ...].
 
     flip_test   of a single stage; later ones expect the output that they were trained on
-    Confidence  a probability where the stages so far are calibrated (see calibrate.py); stage 1's own where they are
-                not; None where it has none
+    Confidence  a probability where the stages so far are calibrated (see calibrate.py); the networks' own where they
+                are not, of the last stage that has one; None where none has
     """
     flip_test = stages[1].flip_test if len(stages) > 1 else flip_test
-    joints, own = stages[0].predict_with_confidence(persons, rows, flip_test, batch_size)
-    poses = [joints]
+    found = [stages[0].predict_with_confidence(persons, rows, flip_test, batch_size)]
     for cascade in stages[1:]:
-        poses.append(cascade.refine(persons, rows, poses[-1]))
+        found.append(cascade.refine_with_confidence(persons, rows, *found[-1]))
     confidences = []
-    for count, joints in enumerate(poses, 1):
+    for count, (joints, own) in enumerate(found, 1):
         calibration = calibration_of(stages[:count], flip_test)
         confidences.append(own if calibration is None or own is None else
                            probabilities(calibration, joints, own, persons.skeleton, persons.box_side))
-    return poses, confidences
+    return [joints for joints, _ in found], confidences
 
 
 def calibration_of(stages, flip_test):

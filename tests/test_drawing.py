@@ -239,8 +239,8 @@ def test_training_curves_of_a_skeleton_without_torso(tmp_path, drawn):
             for e in range(3)]
     training_curves(tmp_path / "curves.png", rows)
     assert [line.get_label() for line in drawn[0].axes[1].lines] == ["PCK@0.1 of the box", "PCK@0.1 of the box, wild"]
-    rows = [{"joint": joint, "epoch": e + 1, "loss": 0.1, "pdj": 50.0, "pdj_before": 48.0, "pdj_area": 40.0,
-             "area_before": 41.0} for joint in HAND.joints for e in range(2)]
+    rows = [{"joint": joint, "epoch": e + 1, "loss": 0.1, "pck_box": 50.0, "pck_box_before": 48.0,
+             "pck_box_area": 40.0, "area_before": 41.0} for joint in HAND.joints for e in range(2)]
     training_curves(tmp_path / "cascade.png", rows, HAND)
     assert [axis.get_title() for axis in drawn[1].axes] == [
         "training", "validation PCK@0.1 of the box, over the stage before",

@@ -1,0 +1,302 @@
+"""The cascade's network that sees a person again: its windows, what it is told, its training, and the scripts after."""
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import calibrate
+import generate_train_output
+import lsp_data
+import predict
+import test_stage2 as step6
+import train_stage1
+import train_stage2
+from deeppose.cascade import PoseData
+from deeppose.crops import make_windows, sample_windows, to_window
+from deeppose.error_model import ErrorModel, PoseErrorSampler
+from deeppose.errors import Failure, UserError
+from deeppose.inference import look_again, pose_squares, torso_turns, turned
+from deeppose.persons import load_persons
+from deeppose.settings import parse_settings
+from deeppose.skeletons import LSP, Skeleton
+from deeppose.stored_crops import to_image_px
+from networks.integral import IntegralNet
+from networks.one_graph import OneGraph
+from networks.pose_refiner import PoseRefiner, begun_as
+from networks.trained_stages import load_stages, run_with_confidence
+from tests.test_own_skeleton import prepare
+
+MIRROR, CPU = torch.tensor(LSP.mirror), torch.device("cpu")
+STAGE1 = ["--network", "integral", "--backbone", "resnet18", "--weights", "none", "--input-size", "32", "--epochs", "1",
+          "--batch-size", "8", "--loss", "smooth_l1", "--optimiser", "adam", "--learning-rate", "1e-3"]
+REFINER = ["--network", "pose_refiner", "--crop-size", "32", "--sigma", "1.25", "--crops-per-image", "1", "--epochs",
+           "1", "--batch-size", "12", "--loss", "smooth_l1", "--optimiser", "adamw", "--learning-rate", "1e-3"]
+
+
+def step(script, folder, *flags):
+    places = [word for name, place in (("DATA_DIR", "data"), ("CHECKPOINT_DIR", "checkpoints"), ("RUN_DIR", "runs"))
+              if hasattr(script, name) for word in ("--" + name.lower().replace("_", "-"), str(folder / place))]
+    script.main([*places, "--device", "cpu", *flags])
+
+
+@pytest.fixture(scope="module")
+def begun(raw_dir, tmp_path_factory):
+    """A folder with a trained stage 1, its output with the flip test, and nothing more."""
+    folder = tmp_path_factory.mktemp("begun")
+    lsp_data.main(["--data-dir", str(folder / "data"), "--run-dir", str(folder / "runs"), "--raw-dir", str(raw_dir),
+                   "--train-on", "lsp", "--crop-size", "64", "--lsp-train-images", "30", "--validation-share", "0.4",
+                   "--workers", "1"])
+    step(train_stage1, folder, *STAGE1)
+    step(generate_train_output, folder, "--flip-test")
+    return folder
+
+
+@pytest.fixture
+def copy(begun, tmp_path):
+    return Path(shutil.copytree(begun, tmp_path / "copy"))
+
+
+def final(folder):
+    return torch.load(folder / "checkpoints/stage2_shared.pt", weights_only=True)
+
+
+def change(folder, **facts):
+    torch.save(final(folder) | facts, folder / "checkpoints/stage2_shared.pt")
+
+
+def poses(count, seed=0):
+    return torch.rand(count, 14, 2, generator=torch.Generator().manual_seed(seed)) * 40 + 30
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "efficientnet_lite0"])
+def test_untrained_it_is_stage_1_on_its_window_and_then_hears_what_it_is_told(backbone):
+    torch.manual_seed(0)
+    first = IntegralNet(backbone, channels=8).eval()
+    first.global_contrast = True
+    refiner = begun_as(first, heatmap_weight=3.0).eval()
+    assert refiner.arguments == first.arguments | {"heatmap_weight": 3.0, "told_sigma": 0.03}
+    images, told = torch.randn(2, 3, 64, 64), torch.rand(2, 14, 2) - 0.5
+    assert torch.equal(first(images), refiner(images, told))
+    torch.nn.init.normal_(refiner.told.weight)
+    assert not torch.equal(first(images), refiner(images, told))
+    assert torch.equal(refiner(images, told + 9), first(images))  # a pose beyond the window is not there
+    again = PoseRefiner.from_checkpoint({"network": refiner.arguments, "weights": refiner.state_dict(),
+                                         "global_contrast": True})
+    assert torch.equal(again(images, told), refiner(images, told))
+
+
+def test_a_window_shows_the_same_of_a_person_turned_anyhow():
+    """A scene turned about its middle with its person: the window turns along."""
+    upright = poses(1) - 49.5
+    upright[:, LSP.index("neck")] = 0  # whatever stands out, some joint is where the others' middle is not
+    degrees, ticks = torch.tensor([0.0, 37.0, -120.0, 180.0]), torch.arange(100) - 49.5
+    y, x = torch.meshgrid(ticks, ticks, indexing="ij")
+    places = turned(torch.stack([x, y], 2).view(1, -1, 2).expand(4, -1, 2), -degrees)  # of the upright scene
+    crops = (127 + 60 * (places[..., 0] / 9).sin() + 60 * (places[..., 1] / 7).cos()).view(4, 100, 100, 1)
+    crops = crops.round().to(torch.uint8).expand(-1, -1, -1, 3).contiguous()
+    joints = turned(upright.expand(4, -1, -1), degrees) + 49.5
+    assert torch.allclose((torso_turns(joints, LSP) - torso_turns(joints[:1], LSP) - degrees + 180) % 360,
+                          torch.full((4,), 180.0), atol=1e-2)
+    windows = make_windows(*pose_squares(joints, LSP, 1.2, 1.0))
+    told = to_window(joints, windows)
+    assert torch.allclose(told, told[:1].expand_as(told), atol=1e-4)
+    assert torch.allclose((told.amax(1) - told.amin(1)).amax(1), torch.full((4,), 1 / 1.2), atol=1e-4)
+    torso = [told[:, LSP.index(name)] for name in ("r_shoulder", "l_shoulder", "r_hip", "l_hip")]
+    up = torso[0] + torso[1] - torso[2] - torso[3]
+    assert up[:, 0].abs().max() < 1e-4 and (up[:, 1] < 0).all()
+    images = sample_windows(crops, torch.arange(4), windows, 48)
+    inside = (images[0] != 0).all(0)
+    assert (images - images[:1])[:, :, inside].abs().quantile(0.99) < 0.1 < images.std()  # but for interpolation
+    _, sides, turns = pose_squares(joints, LSP, 1.2, 1.0, upright=False)
+    assert not turns.any() and not torch.allclose(sides, sides[:1].expand(4), atol=1e-2)
+
+
+def test_windows_have_a_floor_and_a_skeleton_without_torso_is_not_turned():
+    spot = torch.full((2, 14, 2), 5.0)
+    centres, sides, turns = pose_squares(spot, LSP, 1.5, 4.0)
+    assert centres.tolist() == [[5, 5]] * 2 and sides.tolist() == [12, 12] and turns.tolist() == [0, 0]
+    assert not torso_turns(poses(3), Skeleton(tuple("abcdefghijklmn"))).any()
+
+
+def test_with_the_flip_test_a_mirrored_person_gets_the_mirrored_pose():
+    torch.manual_seed(0)
+    network = PoseRefiner("resnet18", channels=8).eval()
+    torch.nn.init.normal_(network.told.weight)
+    images, joints = torch.randn(2, 3, 64, 64), poses(2)
+    windows = make_windows(torch.full((2, 2), 49.5), torch.full((2,), 90.0))
+    mirrored = joints[:, MIRROR] * torch.tensor([-1.0, 1.0]) + torch.tensor([99.0, 0.0])
+    with torch.inference_mode():
+        (found, sure), (other, also), (plain, _) = (
+            look_again(network, *given, MIRROR, flip) for *given, flip in (
+                (images, windows, joints, True), (images.flip(3), windows, mirrored, True),
+                (images, windows, joints, False)))
+    assert torch.allclose(other[:, MIRROR, 0], 99 - found[..., 0], atol=1e-2) and (plain - found).abs().max() > 0.1
+    assert torch.allclose(other[:, MIRROR, 1], found[..., 1], atol=1e-2) and torch.allclose(also[:, MIRROR], sure)
+
+
+def test_errors_come_a_whole_person_at_once_and_turn_with_the_torso():
+    residuals = np.zeros((3, 14, 2), np.float32)
+    residuals[:, :, 0] = [[1], [2], [3]]
+    residuals[0, 5] = np.nan
+    model = ErrorModel(residuals, residuals[1], np.zeros((14, 2, 2)), 0.01, False, "", "", "", "", False)
+    sampler = PoseErrorSampler(model, torch.tensor([0.0, 90.0, 0.0]), "cpu")
+    errors = sampler.draw_poses(torch.full((300,), 90.0), torch.Generator().manual_seed(0))
+    whole = errors.round(decimals=3)[:, [joint for joint in range(14) if joint != 5]]
+    assert (whole == whole[:, :1]).all() and len(whole[:, 0].unique(dim=0)) == 3
+    assert {tuple(row) for row in whole[:, 0].abs().tolist()} == {(0, 1), (2, 0), (0, 3)}  # the second stood turned
+    first = whole[:, 0, 1] == 1
+    assert errors[first, 5].isfinite().all() and (errors[first, 5].abs().amax(1) > 1.5).all()  # another person's
+
+
+def test_training_windows_stand_round_the_simulated_pose(begun):
+    flags = ["--crop-size", "64", "--sigma", "1.25", "--rotation", "0", "--scale", "1", "1", "--shift", "0", "--colour",
+             "0"]
+    persons = load_persons(begun / "data", "train", CPU)
+    data, leaning = (PoseData(persons, begun / "data", 2, 1.25, upright) for upright in (True, False))
+    rows = torch.from_numpy(np.flatnonzero(~persons.held_out))
+
+    def drawn(*more, data=data):
+        settings = parse_settings(vars(train_stage2), [*REFINER, *flags, *more])
+        generator = torch.Generator().manual_seed(0)
+        return next(train_stage2.pose_batches(data, [rows], torch.zeros(()), generator, settings))
+
+    (images, told, truth), (mirrored, told_mirrored, truth_mirrored) = drawn("--flip", "0"), drawn("--flip", "1")
+    extent = told.amax(1) - told.amin(1)
+    assert torch.allclose(extent.amax(1), torch.full((len(rows),), 0.8), atol=1e-4)
+    assert (torso_turns(told, LSP).abs() < 1e-2).all() and (torso_turns(truth, LSP).abs() > 1).any()
+    sides = data.squares(data.simulated(rows, torch.Generator().manual_seed(0)))[1]
+    errors = (told - truth) * (sides / data.diameters[rows])[:, None, None]  # diameters, turned
+    known = torch.from_numpy(data.errors.residuals).norm(dim=2)
+    assert all((known - error).abs().amax(1).min() < 1e-3 for error in errors.norm(dim=2))
+    assert torch.allclose(mirrored.flip(3), images, atol=1e-4)
+    for plain, other in ((told, told_mirrored), (truth, truth_mirrored)):
+        assert torch.allclose(other[:, MIRROR] * torch.tensor([-1.0, 1.0]), plain, atol=1e-4)
+    _, kept, _ = drawn("--flip", "0", data=leaning)
+    assert (torso_turns(kept, LSP).abs() > 1).any()
+
+
+def test_scripts_after_it_agree_and_a_third_stage_follows(copy, raw_dir, capsys):
+    step(train_stage2, copy, *REFINER, "--heatmap-weight", "0.5")
+    checkpoint = final(copy)
+    row = checkpoint["history"][0]
+    assert checkpoint["network"]["heatmap_weight"] == 0.5 and checkpoint["network"]["backbone"] == "resnet18"
+    assert checkpoint["kind"] == "pose_refiner" and checkpoint["flip_test"] and row["joint"] == "shared"
+    assert {"pdj", "pdj_before", "pdj_area", "area_before", "outside"} <= row.keys()
+    change(copy, best_epoch=1)  # whether it was better or not
+    step(generate_train_output, copy, "--stage", "2")
+    step(train_stage2, copy, "--stage", "3", "--crop-size", "67", "--width", "0.05", "--crops-per-image", "1",
+         "--epochs", "1", "--joints", "neck")
+    step(calibrate, copy)
+    capsys.readouterr()
+    step(step6, copy)
+    assert "warning" not in (text := capsys.readouterr().out) and "stage 3 over stage 2" in text
+    scores = json.loads((copy / "runs/stage3.json").read_text())
+    assert "confidence" in scores and "confidence" in scores["stage 2"]
+
+    persons = load_persons(copy / "data", "test", CPU)
+    stages, rows = load_stages(copy / "checkpoints", persons, CPU), torch.arange(10)
+    (first, second, third), (own, other, last) = run_with_confidence(stages, persons, rows)
+    assert not torch.equal(first, second) and not torch.equal(own, other) and last.shape == (10, 14)
+    expected = to_image_px(np.load(copy / "runs/stage3_predictions.npy").astype(float),
+                           np.load(copy / "data/test_boxes.npy").astype(float), persons.crop_size)
+    predict.main([*(str(raw_dir / "lsp_dataset/images" / name) for name in persons.dataset["test"]["image"]),
+                  "--checkpoint-dir", str(copy / "checkpoints"), "--out", str(copy / "out"), "--passes", "1", "--doubt",
+                  "0", "--threads", "1", "--no-overlays"])
+    found = json.loads((copy / "out/predictions.json").read_text())["images"]
+    with torch.no_grad():
+        graphed = OneGraph(stages)(persons.crops)  # what is exported
+    assert np.quantile((graphed[0] - third).abs(), 0.8) < 1e-3 and np.quantile((graphed[1] - last).abs(), 0.8) < 1e-3
+    away = np.abs(np.array([image["persons"][0]["joints"] for image in found]) - expected)
+    assert np.quantile(away, 0.8) < 0.01  # maps learnt in an epoch have several peaks, which rounding chooses from
+    confidence = np.array([image["persons"][0]["confidence"] for image in found])
+    assert np.quantile(np.abs(confidence - last.numpy()), 0.8) < 1e-3
+
+
+def test_it_goes_on_where_it_was_killed_with_the_same_weights(copy, tmp_path, monkeypatch):
+    whole = Path(shutil.copytree(copy, tmp_path / "whole"))
+    more = [*REFINER, "--epochs", "2", "--schedule", "cosine", "--average-decay", "0.9", "--clip", "1"]
+    step(train_stage2, whole, *more)
+    real, calls = train_stage2.pose_batches, []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        for number, batch in enumerate(real(*arguments)):
+            if len(calls) == 2 and number == 1:
+                raise KeyboardInterrupt
+            yield batch
+
+    monkeypatch.setattr(train_stage2, "pose_batches", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        step(train_stage2, copy, *more)
+    monkeypatch.undo()
+    step(train_stage2, copy, *more)
+    one, other = final(whole), final(copy)
+    assert [row["loss"] for row in one["history"]] == [row["loss"] for row in other["history"]] and len(calls) == 2
+    assert all(torch.equal(value, other["weights"][name]) for name, value in one["weights"].items())
+
+
+def test_what_is_no_better_moves_nothing_and_keeps_the_confidence(copy, monkeypatch, capsys):
+    monkeypatch.setattr(train_stage2, "pose_scores", lambda network, *_: dict.fromkeys(("pdj", "area"), 5.0))
+    step(train_stage2, copy, *REFINER)
+    assert "shared: no epoch was better on validation persons than stage 1" in capsys.readouterr().out
+    persons = load_persons(copy / "data", "test", CPU)
+    (first, second), (own, other) = run_with_confidence(load_stages(copy / "checkpoints", persons, CPU), persons,
+                                                        torch.arange(10))
+    assert torch.equal(first, second) and torch.equal(own, other)
+
+
+def test_what_does_not_fit_is_told(copy):
+    for flags, message in ((["--joints", "neck"], "trains all joints at once; leave out --joints"),
+                           (["--crop-size", "40"], "--network pose_refiner needs a multiple of 32"),
+                           (["--errors", "gaussian"], "draws a whole pose's errors"),
+                           (["--oversample", "mpii=2"], "--oversample mpii=2: expected one of lsp"),
+                           (["--network", "alexnet"], "--crop-size 32: AlexNet's smallest is 67")):
+        with pytest.raises(UserError, match=message):
+            step(train_stage2, copy, *REFINER, *flags)
+    step(train_stage2, copy, *REFINER, "--weights", "none", "--backbone", "resnet18")
+    checkpoint = final(copy)
+    for facts, message in (({"kind": "boosting"}, "'boosting'; there are: alexnet, pose_refiner"),
+                           ({"input_size": 33}, "is broken: its upright, input_size and best_epoch are True, 33 and"),
+                           ({"upright": 1.0}, "is broken: its upright, input_size and best_epoch are 1.0, 32 and")):
+        change(copy, **checkpoint | facts)
+        with pytest.raises(Failure, match=message):
+            step(step6, copy)
+    change(copy, **checkpoint)
+    step(train_stage2, copy, "--crop-size", "67", "--width", "0.05", "--crops-per-image", "1", "--epochs", "1",
+         "--joints", "neck", "--sigma", "1.25")
+    with pytest.raises(UserError, match="are of several kinds; remove those of one"):
+        step(step6, copy)
+
+
+def test_every_knob_of_the_windows_changes_them(begun):
+    persons = load_persons(begun / "data", "train", CPU)
+
+    def seen(*flags):
+        settings = parse_settings(vars(train_stage2), [*REFINER, "--data-dir", str(begun / "data"), *flags])
+        learner = train_stage2.PoseLearner("shared", train_stage2.PoseLearner.read(persons, settings), settings)
+        batch = next(learner.batches([learner.rows()], torch.zeros(()), torch.Generator().manual_seed(0)))
+        return torch.cat([part.flatten().nan_to_num(9) for part in batch])
+
+    plain, *others = (seen(*knob.split()) for knob in (
+        "", "--no-upright", "--sigma 1.5", "--shift 0", "--rotation 0", "--scale 1 1", "--flip 0", "--colour 0",
+        "--no-missed", "--oversample lsp=2"))
+    assert all(len(plain) != len(other) or not torch.equal(plain, other) for other in others)
+    assert len(others[-1]) == 2 * len(plain)
+
+
+@pytest.mark.filterwarnings("error")
+def test_depth_images_and_a_skeleton_that_is_three_joints(tmp_path, capsys):
+    prepare(tmp_path, Skeleton(("nose", "tail", "hump")), 16)
+    step(train_stage1, tmp_path, *STAGE1)
+    step(generate_train_output, tmp_path)
+    step(train_stage2, tmp_path, *REFINER)
+    row = final(tmp_path)["history"][0]
+    assert {"pck_box", "pck_box_before", "pck_box_area", "area_before"} <= row.keys() and "pdj" not in row
+    change(tmp_path, best_epoch=1)
+    capsys.readouterr()
+    step(step6, tmp_path)
+    assert "stage 2" in capsys.readouterr().out
+    assert np.isfinite(np.load(tmp_path / "runs/stage2_predictions.npy")).all()
