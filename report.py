@@ -20,7 +20,7 @@ from deeppose.devices import choose_device
 from deeppose.persons import LooseCrops, load_persons
 from deeppose.photos import read_photo
 from deeppose.report_errors import error_kinds
-from deeppose.report_files import columns_of, stages_of, test_runs, training_log
+from deeppose.report_files import columns_of, notes_of, stages_of, test_runs, training_log
 from deeppose.report_html import Pictures, is_report, page
 from deeppose.report_persons import GalleryPerson
 from deeppose.reports import COMMIT
@@ -94,6 +94,7 @@ def gathered(settings, tests, trained, logs, predicted):
         told.append("There is no report of a test run; these scores are of the predictions.")
     limits = limits_of(columns, poses, persons, settings, told)
     newest = tests[max(tests)] if tests else {}
+    told = [*(notes_of(newest) if tests else []), *told]
     gains = {(f"stage {number}", f"stage {number + 1}"): newest[f"gain_over_stage{number}"]
              for number in range(1, len(columns)) if f"gain_over_stage{number}" in newest}
     dataset = data_facts(persons, arrays.load(folder / "train_split.npy"), trained) if persons else None
@@ -228,7 +229,7 @@ def roads_of(settings, tests, trained, persons, groups):
             raise UserError(f"{path} can't be used: {error}; name another of --photos") from None
         poses, first = posing.find([photo], [None])[0], stages[0]
         edges = enlarge(poses.boxes, first.context)[0]
-        crop = cut(photo.image, edges / photo.reduction, first.crop_size, first.pixels)
+        crop = cut(photo.image, edges / photo.reduction, first.crop_size, first.pixels).copy()  # cut's may be read-only
         crop = torch.from_numpy(crop.view(np.int16) if crop.dtype == np.uint16 else crop)
         crops = LooseCrops(crop[None].to(device), first.context, first.pixels, first.skeleton)
         x, y, side = poses.boxes[0]

@@ -10,6 +10,7 @@ WIDTH, HEIGHT = 400, 270                         # of a chart with axes; text is
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 10, 42        # what surrounds the plot
 SERIES = 6                                       # looks that report.css has: s0, that of the mean pose, and s1 ...
 ROW, GAP = 15, 7                                 # a bar or interval; between groups of them
+LONGEST = 20                                     # letters of a name beside a bar
 LETTER = 7.2                                     # width of one, on the average
 
 
@@ -74,6 +75,7 @@ def intervals(label, rows, looks, x_title):
     found = np.array([row for _, row in rows], float)
     if not np.isfinite(found[..., 0]).any():
         return Html("")
+    rows = [(_short(part), row) for part, row in rows]
     left = LETTER * max(len(part) for part, _ in rows) + 10
     high = min(100, ticks(0, max(np.nanmax(found), 1))[-1])
     group = GAP + ROW * len(looks)
@@ -104,6 +106,7 @@ def shares(label, rows, kinds):
     rows   list of (title, fractions of each kind, which sum to 1 or are NaN)
     kinds  CSS classes
     """
+    rows = [(_short(title), parts) for title, parts in rows]
     left = LETTER * max(len(title) for title, _ in rows) + 10
     height, drawn = TOP + (ROW + 3) * len(rows) + 24, []
     for number, (title, parts) in enumerate(rows):
@@ -129,8 +132,8 @@ def reliability(label, curve, edges):
     edges  B + 1 of them
     """
     curve = {key: np.array(curve[key], float) for key in ("counts", "confidence", "right", "low", "high")}
-    size, left, bottom, top = 220, 34, 38, 8
-    side = size - left - 10
+    size, left, bottom, top = 230, 34, 38, 8
+    side = size - left - 16
 
     def x_of(value):
         return left + value * side
@@ -197,6 +200,12 @@ def _powers(low, high):
     fine = [factor * 10.0 ** power for power in range(first, last + 1) for factor in (1, 2, 5)]
     fine = [tick for tick in fine if low / 2.5 < tick < high * 2.5]
     return fine if len(fine) <= 7 else [10.0 ** power for power in range(first, last + 1)]
+
+
+def _short(name):
+    """A name with its middle left out where it is too long for a chart; the tables have it whole."""
+    half = LONGEST // 2
+    return name if len(name) <= LONGEST else f"{name[:half]}…{name[-half:]}"
 
 
 def _number(value):

@@ -6,13 +6,14 @@ from pathlib import Path
 
 from . import arrays
 from .errors import Failure
+from .reports import cell, headlines
 
-METRICS = re.compile(r"(pck|pckh|pdj|pcp|pck_box)\b.*|pc[kp]_.*")  # of reports.score
+METRICS = re.compile(r"(pck|pckh|pdj|pcp|pck_box|oks)\b.*|pc[kp]_.*")  # of reports.score
 COLUMNS = re.compile(r"mean pose|stage \d+")                      # what else than a stage's own scores its JSON holds
 
 
 def test_runs(run_dir):
-    """The newest test run in a folder, as test_stage1.py or test_stage2.py wrote it.
+    """The test runs in a folder, as test_stage1.py or test_stage2.py wrote it.
 
     Returns  {stage's number: content of its JSON}
     Raises   Failure where a file is broken or something else
@@ -32,6 +33,25 @@ def test_runs(run_dir):
 def columns_of(number, content):
     """A test run's scores by what they are of: "mean pose", "stage 1" ... in order."""
     return {name: scores for name, scores in content.items() if COLUMNS.fullmatch(name)} | {f"stage {number}": content}
+
+
+def notes_of(content):
+    """Sentences on how a test run came to its scores, from its JSON."""
+    settings, duplicates = content.get("settings"), content.get("without_training_duplicates")
+    flip_test = isinstance(settings, dict) and settings.get("flip_test")
+    notes = [f"{content['persons']:,} test persons; what a network sees of each: {content.get('box', 'not told')}"
+             + (", and mirrored." if flip_test else "."),
+             f"Tested at {content.get('date', 'a time not told')}, commit {content.get('commit', 'not told')}, on "
+             f"{content.get('hardware', 'hardware not told')}."]
+    if content.get("other_split"):
+        notes.append("Warning: stage 1 was trained on another split of the data; test persons may be among those that "
+                     "it was trained on, and its scores too good.")
+    if isinstance(duplicates, dict):
+        notes.append("Without the test persons whose photographs are also in training: " + ", ".join(
+            f"{title} {cell(rate)}" for title, rate in headlines(duplicates).items()) + ".")
+    left_out = content.get("left_out")
+    return notes + [f"{what}: left out, {why}." for what, why in (left_out if isinstance(left_out, dict) else
+                                                                 {}).items()]
 
 
 def training_log(path):
@@ -58,7 +78,8 @@ def stages_of(run_dir, ending):
 
 def _fault(content):
     """What is wrong with a test run's content, in words; None where nothing is."""
-    for name, scores in columns_of(0, content).items():
+    duplicates = {key: content[key] for key in ("without_training_duplicates",) if key in content}
+    for name, scores in (columns_of(0, content) | duplicates).items():
         if not isinstance(scores, dict) or not any(METRICS.fullmatch(key) for key in scores):
             return "it holds no scores"
         for key, value in scores.items():

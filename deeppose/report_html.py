@@ -232,7 +232,7 @@ def _rimmed(name, place, size, colour, attributes):
     if not np.isfinite(place).all():
         return None
     given = attributes(*(f"{value:.1f}" for value in place))
-    width = 0.012 * size
+    width = 0.01 * size
     return element("g", *(element(name, fill="none", stroke="#{:02x}{:02x}{:02x}".format(*tint),
                                   stroke_width=f"{thick:.2f}", stroke_linecap="round", **given)
                           for tint, thick in ((OUTLINE, 2 * width), (colour, width))))

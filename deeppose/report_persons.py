@@ -135,16 +135,16 @@ def _heatmaps(title, look, pose, truth, pictures, skeleton):
     grey = look.seen.astype(np.float32).mean(2, keepdims=True)
     grey = 0.55 * 255 * (grey - grey.min()) / max(1.0, np.ptp(grey))
     size, figures = len(grey), []
-    places = [(look.place(joints), colour) for joints, colour in ((pose, RIGHT), (truth, TRUTH)) if joints is not None]
+    places = [(look.place(joints), colour) for joints, colour in ((truth, TRUTH), (pose, RIGHT)) if joints is not None]
     for index, (joint, heat) in enumerate(zip(skeleton.joints, look.maps)):
         rows, columns = (np.arange(size) * length // size for length in heat.shape)
-        heat = heat[rows][:, columns][..., None]
+        heat = np.sqrt(heat[rows][:, columns][..., None])  # so that a second, lower peak is seen as well
         image = (grey * (1 - heat) + np.array([255, 150, 20]) * heat).astype(np.uint8)
         figures.append(element("figure", picture(
             f"{title}: heatmap of {joint}, brightest {_where(heat)}", pictures.of(image), size,
-            *(ring(joints[index], size, colour) for joints, colour in places)), element("figcaption", joint)))
-    return [paragraph("Bright where the network looks for the joint, each in shares of its peak; the orange ring is "
-                      "the joint that was read from it."), element("div", *figures, class_="cards")]
+            *(ring(joints[index], size, colour, 0.06) for joints, colour in places)), element("figcaption", joint)))
+    return [paragraph("Bright where the network looks for the joint, each in square roots of shares of its peak; the "
+                      "orange ring is the joint that was read from it."), element("div", *figures, class_="cards")]
 
 
 def _whole(title, number, way, truth, pictures, skeleton):

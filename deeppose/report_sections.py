@@ -62,7 +62,7 @@ def scores(columns, limits, gains, told):
         [f"{title}, {part}" if part != "mean" else title, *(_rate(columns, limits, name, metric, part)
                                                            for name in names)]
         for title, metric in _shown(columns[last]) for part in columns[last][metric]
-        if part in ("mean", "total") or part.startswith("mean")]))
+        if metric == "oks" or part == "total" or part.startswith("mean")]))
     parts += [_curve(columns), _parts_of(columns, limits)]
     return section("scores", "Scores", *parts)
 
@@ -70,7 +70,7 @@ def scores(columns, limits, gains, told):
 def _shown(scores):
     """(title, metric) of the tables: the box is a reference for want of a torso."""
     return [(title, metric) for title, metric in TITLES.items() if isinstance(scores.get(metric), dict)
-            and metric != "oks" and not (metric.startswith("pck_box") and "pck@0.2" in scores)]
+            and not (metric.startswith("pck_box") and "pck@0.2" in scores)]
 
 
 def _metric(key):
@@ -115,7 +115,7 @@ def _parts_of(columns, limits):
     figures, tables = [], []
     for title, metric in _shown(columns[last]):
         parts = [part for part in columns[last][metric] if not part.startswith("mean") and part != "total"]
-        if metric == "pdj" or not parts:
+        if metric in ("pdj", "oks") or not parts:
             continue
         tables.append(table(f"{title}, percent (95% interval)", ["", *columns], [
             [part, *(_rate(columns, limits, name, metric, part) for name in columns)] for part in parts]))
@@ -249,7 +249,7 @@ def reliability(columns):
                                                     f"{cell(_number(found['calibration_error'][name]))}"))
                   for name, curve in found["reliability"].items() if name != "edges"}
         every = panels.pop("all")
-        parts += [element("div", every, class_="charts small"), _bins(found, last)]
+        parts += [element("div", every, class_="charts"), _bins(found, last)]
         if panels:
             parts.append(details("Each joint", element("div", *panels.values(), class_="charts small")))
     for name, found in ranked.items():

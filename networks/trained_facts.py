@@ -76,9 +76,10 @@ def _trained(number, checkpoints):
             sorted({checkpoint.get("best_epoch") or 0 for checkpoint in checkpoints}, reverse=True)]
     dates = sorted(str(origin["date"]) for origin in origins if origin.get("date"))
     facts = {"network": network, "numbers in the weights": f"{sum(each['numbers'] for each in checkpoints):,}",
-             "sees": sees, "data set": fact("dataset"), "initial weights": fact("weights", "settings")
-             if "weights" in first["settings"] else "random", "epochs": _together([len(each["history"])
-                                                                                  for each in checkpoints]),
+             "sees": sees, "data set": fact("dataset"),
+             "initial weights": fact("weights", "settings") if "weights" in first["settings"] else "random",
+             "epochs": _together([len(each["history"]) or f"{each['settings'].get('epochs')} (as set: without a log)"
+                                  for each in checkpoints]),
              "best epoch": _together(best),
              "optimiser": setting("optimiser", "learning_rate", "schedule", "batch_size", "loss"),
              "augmentation": setting("rotation", "scale", "shift", "flip", "half_body", "cut_out", "colour"),
