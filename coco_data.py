@@ -88,6 +88,10 @@ def prepare(settings):
     persons, lost, skeleton, left_out, ignored = list_persons(files, folders, settings)
     if not files["test"]:
         persons.test = draw_test(persons.group, settings.test_share, generator)
+    if settings.boxes == "bbox":
+        sides = settings.box_extension * persons.bbox[:, 2:].max(1)
+        corners = persons.bbox[:, :2] + persons.bbox[:, 2:] / 2 - sides[:, None] / 2
+        persons.boxes = np.column_stack([corners, sides])
     hashed = not settings.block and persons.first.sum() <= settings.duplicates_up_to
     with worker_map(settings.workers if len(persons) > 400 else 1) as parallel:
         found = survey(persons, skeleton, settings.largest_unreadable, parallel, lost,
@@ -282,9 +286,7 @@ def oks_facts(persons, sigmas, ignored):
 def find_boxes(persons, settings):
     """Each person's box (N, 3) by its outer edges in the image, and a sentence on it."""
     if settings.boxes == "bbox":
-        sides = settings.box_extension * persons.bbox[:, 2:].max(1)
-        corners = persons.bbox[:, :2] + persons.bbox[:, 2:] / 2 - sides[:, None] / 2
-        return np.column_stack([corners, sides]), f"the annotated bbox squared x {settings.box_extension:g}"
+        return persons.boxes, f"the annotated bbox squared x {settings.box_extension:g}"
     least = settings.least_extent * np.median(stored_crops.extents(persons.joints)[~persons.test])
     return (stored_crops.joint_boxes(persons.joints, persons.sizes, settings.box_extension, least),
             f"from the annotated joints x {settings.box_extension:g}")

@@ -77,7 +77,7 @@ def read_file(path):
         except KeyError as error:
             raise Failure(f"{where} lacks {error}; expected {EXPECTED}") from None
         except ValueError as error:
-            raise Failure(f"{where} {error}") from None
+            raise Failure(f"{where} {error}; correct it, or get the file anew") from None
     return file
 
 
@@ -130,6 +130,8 @@ def _read_annotation(file, number, entry):
 
 def _numbers(entry, key, expected):
     try:
+        if bool in map(type, entry[key]):  # array would take true for 1
+            raise TypeError
         return array("d", entry[key] if isinstance(entry[key], list) else None)
     except (TypeError, OverflowError):
         raise ValueError(f"has {key} {reprlib.repr(entry[key])}, expected numbers: {expected}") from None

@@ -23,7 +23,7 @@ def entries(path, wanted, expected):
     try:
         with open(path, encoding="utf-8-sig") as text.file:
             text.take("{", "its beginning")
-            comma = text.peek() != "}"
+            comma = text.peek() != "}" or text.take("}", "its beginning") == ","
             while comma:
                 if not isinstance(key := text.value("a name"), str):
                     raise ValueError(f"{key!r} in place of a name")
@@ -36,6 +36,8 @@ def entries(path, wanted, expected):
                 else:
                     text.value(f"{key!r}")
                 comma = text.take(",}", f"{key!r}") == ","
+            if text.peek():
+                raise ValueError(f"{text.peek()!r} after its end")
     except UnicodeDecodeError:
         raise Failure(f"{os.path.realpath(path)} is no text, expected {expected}") from None
     except (ValueError, RecursionError) as error:

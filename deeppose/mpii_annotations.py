@@ -23,6 +23,7 @@ LISTS = ("mpii_annotations.json", "annot/train.json", "annot/valid.json")
 JSON_KEYS = ("img_paths", "image", "joint_self", "joints", "joints_vis", "objpos", "center", "scale_provided", "scale",
              "isValidation", "headbox", "headboxes", "head_size")
 LARGEST_JSON = 1 << 30  # bytes of a file
+LARGEST_NUMBER = 1e9    # in one
 
 
 @dataclass
@@ -267,20 +268,17 @@ def _name(entry, key, where):
 
 
 def _table(entry, key, shape, where):
-    """Numbers of that shape, float64."""
-    expected = f"{' x '.join(map(str, shape))} numbers"
-    try:
-        table = np.array(entry[key])
-    except ValueError:  # rows of different lengths
-        raise _bad(where, key, entry[key], expected) from None
-    if table.shape != shape or table.dtype.kind not in "iuf":
-        raise _bad(where, key, entry[key], expected)
+    """Finite numbers of that shape, float64."""
+    table = np.array(entry[key], object)  # as they are: true would be taken for 1
+    if table.shape != shape or not set(map(type, table.flat)) <= {int, float} \
+            or not all(abs(number) < LARGEST_NUMBER for number in table.flat):
+        raise _bad(where, key, entry[key], f"{' x '.join(map(str, shape))} numbers" if shape else "a number")
     return table.astype(float)
 
 
 def _place(entry, centre, scale, where):
     """objpos and scale, (3,); NaN where they are absent or empty."""
-    if not isinstance(entry.get(centre), list) or not entry[centre] or entry.get(scale) in (None, []):
+    if any(entry.get(key) in (None, [], "") for key in (centre, scale)):
         return np.full(3, np.nan)
     return np.append(_table(entry, centre, (2,), where), _table(entry, scale, (), where))
 

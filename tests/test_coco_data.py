@@ -259,6 +259,8 @@ def changed(**entries):
     (Failure, r"1 images \(9.1%\) can't be used, e.g. train annotations\[0\]: its image_id is none of the images",
      changed(image_id=77)),
     (Failure, r"annotations\[0\] in 7.png: bbox of 0 x 3 pixels", changed(bbox=[1, 2, 0, 3])),
+    (Failure, r"7.png: a box at \(900, -?\d+\) of side 8, beside the image of", changed(bbox=[901, 2, 6, 3])),
+    (Failure, r"annotations\[0\] has bbox \[1, 2, True, 3\], expected numbers", changed(bbox=[1, 2, True, 3])),
     (Failure, r"images \(.*no such image in .*images", lambda made: made["images"][1].update(file_name="gone.png")),
     (Failure, r"1.png has 90 x 60 pixels and train.json tells 60 x 90, as of 1 images", lambda made: made["images"][1]
      .update(width=60, height=90)),
@@ -289,7 +291,7 @@ def test_files_that_are_missing_no_json_or_do_not_fit_are_named(tmp_path):
                          ("[1, 2]", "'\\[' after its beginning"), ("", "it ends after its beginning"),
                          ("{}", "holds no list 'annotations'"), ("[" * 100_000, "after its beginning"),
                          ('{"a": ' + "[" * 100_000, "nested too deeply"), ('{1: 2}', "1 in place of a name"),
-                         ('{"list": [{}}', r"'}' after list\[0\]")):
+                         ('{"list": [{}}', r"'}' after list\[0\]"), (text + text, "'{' after its end")):
         (tmp_path / "broken.json").write_text(wrong)
         told(Failure, rf"broken\.json .*{words}", prepare, tmp_path, tmp_path, "--train", "broken.json")
     (tmp_path / "broken.json").write_bytes((tmp_path / "images" / "0.png").read_bytes())

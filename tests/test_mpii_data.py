@@ -360,6 +360,9 @@ def test_any_damage_to_an_official_file_ends_in_a_line(mat_dir):
     (lambda text: text.replace('"img_paths": "001.jpg"', '"img_paths": 1', 1), "entry 3: img_paths is 1, expected the"),
     (lambda text: text.replace('"joint_self": [[', '"joint_self": [["5", ', 1), "entry 1: joint_self is .* 16 x 3"),
     (lambda text: text.replace('"objpos": [60.0', '"objpos": ["60"', 1), "entry 1: objpos is .*expected 2 numbers"),
+    (lambda text: text.replace('"objpos": [60.0', '"objpos": [NaN', 1), "entry 1: objpos is .*expected 2 numbers"),
+    (lambda text: text.replace('"objpos": [60.0', '"objpos": [true', 1), "entry 1: objpos is .*expected 2 numbers"),
+    (lambda text: text.replace('"objpos": [60.0', '"objpos": [6000.0', 1), "000.jpg: a box at .* beside the image of"),
     (lambda text: text.replace('"isValidation": 0.0', '"isValidation": "no"', 1), "isValidation is 'no', expected"),
     (lambda text: text.replace('"isValidation": 1.0', '"isValidation": 0.0'), "has nobody on its validation list"),
 ])
