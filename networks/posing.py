@@ -160,7 +160,7 @@ class Posing:
         rows = torch.arange(len(crops), device=self.device)
         joints, own = first.predict_with_confidence(persons, rows, self.flip_test and not quick, self.batch_size)
         for cascade in () if quick else self.cascades:
-            joints = cascade.refine(persons, rows, joints)
+            joints, own = cascade.refine_with_confidence(persons, rows, joints, own)
         return joints.cpu().double().numpy(), None if own is None else own.cpu().double().numpy()
 
     def _told(self, joints, own, boxes):
