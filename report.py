@@ -233,8 +233,8 @@ def roads_of(settings, tests, trained, persons, groups):
         crop = torch.from_numpy(crop.view(np.int16) if crop.dtype == np.uint16 else crop)
         crops = LooseCrops(crop[None].to(device), first.context, first.pixels, first.skeleton)
         x, y, side = poses.boxes[0]
-        facts = f"Of {path}, {photo.size[0]} by {photo.size[1]} pixels, the square at x {x:.0f}, y {y:.0f} with a " \
-            f"side of {side:.0f}, which predict.py ends with."
+        facts = f"Of {path}, {photo.size[0]} by {photo.size[1]} pixels, the square at x {x:.1f}, y {y:.1f} with a " \
+            f"side of {side:.1f}, which predict.py ends with."
         found.append((None, f"road-photo-{number}", Path(path).name, facts, road(stages, crops, 0, posing.flip_test),
                       None))
     return found, None, stages[0].skeleton

@@ -167,7 +167,8 @@ def errors(kinds, skeleton, why):
 def curves(logs):
     """logs: stage's number -> rows of its training."""
     if not logs:
-        return section("curves", "Training curves", missing("No training log here; run: python train_stage1.py"))
+        return section("curves", "Training curves", missing("No training log here, neither in a checkpoint nor as "
+                                                                 "stage1_training.csv."))
     parts = []
     for number, rows in logs.items():
         parts.append(element("h3", f"Stage {number}"))

@@ -50,9 +50,9 @@ def training_facts(checkpoint_dir):
 
 def _trained(number, checkpoints):
     first = checkpoints[0]
-    history = [row for checkpoint in checkpoints for row in checkpoint["history"]]
+    history = [row for checkpoint in checkpoints for row in checkpoint["history"] if isinstance(row, dict)]
     names = [checkpoint.get("joint", "") for checkpoint in checkpoints]
-    origins = [checkpoint.get("provenance", {}) for checkpoint in checkpoints]
+    origins = [checkpoint.get("provenance") or {} for checkpoint in checkpoints]  # older ones do not tell
 
     def setting(*keys):
         return _together([", ".join(f"{key.replace('_', ' ')} {_shown(checkpoint['settings'][key])}" for key in keys
@@ -83,7 +83,7 @@ def _trained(number, checkpoints):
              "best epoch": _together(best),
              "optimiser": setting("optimiser", "learning_rate", "schedule", "batch_size", "loss"),
              "augmentation": setting("rotation", "scale", "shift", "flip", "half_body", "cut_out", "colour"),
-             "seed": fact("seed", "settings"), "minutes": _minutes(history)}
+             "seed": fact("seed", "settings"), "minutes": _minutes(history or origins)}
     facts |= {name: fact(name, "provenance") for name in ("commit", "hardware", "threads", "command")}
     facts["finished"] = " to ".join(dict.fromkeys((dates[0], dates[-1]))) if dates else "not told"
     facts["versions"] = _together([", ".join(f"{name} {of}" for name, of in (origin.get("versions") or {}).items())
@@ -132,7 +132,8 @@ def _shown(value):
     return " ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
 
 
-def _minutes(history):
-    seconds = [row.get("seconds") for row in history if isinstance(row, dict)]
+def _minutes(parts):
+    """Of epochs, or where a checkpoint holds none of whole trainings."""
+    seconds = [part.get("seconds") for part in parts]
     known = [value for value in seconds if isinstance(value, (int, float))]
     return f"{sum(known) / 60:.1f}" if known else "not told"
