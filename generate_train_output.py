@@ -8,6 +8,7 @@ Next    python train_stage2.py
 """
 from deeppose.errors import UserError, run  # first, so that Ctrl-C while the others load is answered in a line
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from deeppose.error_model import DRAWS, ErrorSampler, fit_error_model
 from deeppose.inference import diameters
 from deeppose.persons import load_persons
 from deeppose.settings import next_command, parse_settings
+from networks.folding import folded
 from networks.trained_stages import load_stages, run_stages
 
 DATA_DIR = "data"               # prepared arrays; the output goes there too
@@ -60,6 +62,7 @@ def generate(settings):
         print("warning: stage 1 was trained on another split of the persons: those held out here may be among them "
               "and their errors too small; prepare the same split or train stage 1 again")
 
+    stages = [replace(stages[0], network=folded(stages[0].network)), *(stage.folded() for stage in stages[1:])]
     cores.look(0.5)
     watch = Stopwatch()
     rows = torch.arange(len(persons.crops), device=device)

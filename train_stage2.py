@@ -1,6 +1,6 @@
 """Step 5: train a cascade stage, one AlexNet a joint that looks closer and gives the displacement to the true joint.
-With --network pose_refiner: one network that begins as stage 1, sees the whole person again in a window that is turned
-upright round the pose so far, and is told that pose.
+With --network pose_refiner: one network that begins as stage 1, sees the whole person again in a window round the pose
+so far, and is told that pose.
 
 Reads   data/train_*.npy, data/train_output.npy, data/error_model.npz, data/deltas.npy
         (--stage 3: data/train_output_stage2.npy, and so on); pose_refiner: checkpoints/stage1.pt
@@ -46,6 +46,7 @@ from deeppose.training import (
 )
 from deeppose.validation import progress
 from networks.backbones import load_initial_weights
+from networks.folding import folded
 from networks.integral import IntegralNet
 from networks.pose_refiner import PoseRefiner, begun_as
 from networks.trained_stages import CASCADE, SHARED, cascade_path, load_cascade_checkpoint, load_stage1, load_stages
@@ -71,7 +72,8 @@ BACKBONE = "efficientnet_lite0"  # pose_refiner: with other weights than stage 1
 HEATMAP_WEIGHT = 1.0             # 0 ... 1000: pose_refiner: weight of the heatmaps' loss beside the coordinates'
 LOSS = "mse"                     # mse | smooth_l1: what training minimises
 SIGMA = 2.0                      # 0.05 ... 20: window side, in the incoming pose's diameters; pose_refiner: extents
-UPRIGHT = True                   # pose_refiner: windows turned so that the pose's torso points up
+UPRIGHT = False                  # pose_refiner: windows turned so that the pose's torso points up
+AGREEMENT = 0.3                  # 0 ... 100: pose_refiner: joints that move fewer diameters go half the way
 
 EPOCHS = 7                       # 1 ... 100000: passes over the training persons
 OVERSAMPLE: tuple[str, ...] = ()  # data sets whose persons come several times a pass, e.g. lsp=4
@@ -270,7 +272,8 @@ class PoseLearner:
         if settings.crop_size % PoseRefiner.input_step:
             raise UserError(f"--crop-size {settings.crop_size}: --network pose_refiner needs a multiple of "
                             f"{PoseRefiner.input_step}")
-        return PoseData(persons, settings.data_dir, settings.stage, settings.sigma, settings.upright)
+        return PoseData(persons, settings.data_dir, settings.stage, settings.sigma, settings.upright,
+                        settings.agreement)
 
     def rows(self):
         """(P,) persons, likewise."""
@@ -296,11 +299,11 @@ class PoseLearner:
         return pose_batches(self.data, chosen, outside, generator, self.settings)
 
     def scores(self, network):
-        return pose_scores(network, self.data, self.settings.crop_size)
+        return pose_scores(network and folded(network), self.data, self.settings.crop_size)
 
     def facts(self, network):
-        return {"upright": self.settings.upright, "input_size": self.settings.crop_size,
-                "global_contrast": network.global_contrast}
+        return {"upright": self.settings.upright, "agreement": self.settings.agreement,
+                "input_size": self.settings.crop_size, "global_contrast": network.global_contrast}
 
 
 KINDS = {"alexnet": JointLearner, "pose_refiner": PoseLearner}

@@ -44,13 +44,14 @@ class CascadeData:
 class PoseData(CascadeData):
     """The same for a stage that looks at whole persons again: windows round poses, and errors of whole poses.
 
-    sigma    window side, in the extent of the pose to refine
-    upright  whether windows are turned so that the torso points up
+    sigma      window side, in the extent of the pose to refine
+    upright    whether windows are turned so that the torso points up
+    agreement  how far a joint may move, in diameters, for the middle of both places to be taken
     """
 
-    def __init__(self, persons, data_dir, stage, sigma, upright):
+    def __init__(self, persons, data_dir, stage, sigma, upright, agreement):
         super().__init__(persons, data_dir, stage, sigma, "residuals")
-        self.sigma, self.upright = sigma, upright
+        self.sigma, self.upright, self.reach = sigma, upright, agreement * self.diameters
         self.sides = self.squares(self.poses_px)[1]
         self.usual_side = self.sides.median().item()
         self.sampler = PoseErrorSampler(self.errors, torso_turns(self.poses_px[self.held_out], persons.skeleton),
@@ -97,7 +98,7 @@ def pose_scores(model, data, input_size):
     if model is not None:
         centres, sides, turns = data.squares(poses)
         poses, _ = refine_poses(model, data.persons, held_out, poses, make_windows(centres, sides, turns),
-                                data.usual_side, input_size, data.errors.flip_test)
+                                data.reach[held_out], data.usual_side, input_size, data.errors.flip_test)
     return scores_of_poses(poses, data, torch.arange(poses.shape[1], device=poses.device), apart=True)
 
 

@@ -13,7 +13,7 @@ OLDER = {"frozen_stages": 0, "missed": True, "oversample": [], "backbone_rate": 
          "global_contrast": False, "heatmap_sigma": None,
          # of stage 2 and later
          "network": "alexnet", "weights": "stage1", "backbone": "efficientnet_lite0", "heatmap_weight": 1.0,
-         "upright": True, "shift": 0.05, "channels_last": False}  # settings that older checkpoints do not tell
+         "upright": False, "agreement": 0.3, "shift": 0.05, "channels_last": False}  # settings that older checkpoints do not tell
 
 
 def save_checkpoint(path, content):

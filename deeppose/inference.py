@@ -95,12 +95,14 @@ def pose_squares(joints_px, skeleton, factor, smallest, upright=True):
     return centres, factor * (high - low).amax(1).clamp(min=2 * smallest), turns
 
 
-def look_again(network, images, windows, joints_px, partner, flip_test=False):
+def look_again(network, images, windows, joints_px, reach, partner, flip_test=False):
     """Poses by a network that sees the persons in their windows, and is told the poses so far.
 
     images     (B, C, S, S) what the windows show
     windows    (B, 2, 3) on the persons' crops
     joints_px  (B, J, 2) the poses so far, crop pixels
+    reach      (B,) crop pixels: a joint that moved no further has the middle of both places, since two looks that agree
+               are better than either
     partner    (J,) int64, each joint's on the other side
     flip_test  average the network's output with that on the mirrored images
     Returns    joints (B, J, 2), crop pixels, and their confidence (B, J)
@@ -111,17 +113,20 @@ def look_again(network, images, windows, joints_px, partner, flip_test=False):
         told = torch.stack([-told[..., 0], told[..., 1]], 2)[:, partner]
         output = (output + network.mirrored(network(images.flip(3), told), partner)) / 2
     joints, confidence = network.joints(output)
-    return to_crop(joints, windows), confidence
+    joints = to_crop(joints, windows)
+    agree = (joints - joints_px).norm(dim=2) <= reach[:, None]
+    return torch.where(agree[..., None], (joints + joints_px) / 2, joints), confidence
 
 
 @torch.inference_mode()
-def refine_poses(network, persons, rows, joints_px, windows, usual_side, input_size, flip_test=False, batch_size=64,
-                 pixels=None):
+def refine_poses(network, persons, rows, joints_px, windows, reach, usual_side, input_size, flip_test=False,
+                 batch_size=64, pixels=None):
     """One cascade stage that looks at whole persons again, see `look_again`.
 
     persons     Crops on the device of the network
     rows        (M,) int64 on that device, the persons to look at
     windows     (M, 2, 3) on their crops
+    reach       (M,), see `look_again`
     usual_side  see `refine_joints`
     input_size  pixels along the network's square input
     pixels      see `predict_joints`
@@ -135,8 +140,8 @@ def refine_poses(network, persons, rows, joints_px, windows, usual_side, input_s
     for crops, places in persons.crop_batches(rows.split(batch_size)):
         batch = slice(done, done := done + len(places))
         images = sample_windows(crops, places, windows[batch], input_size, reduction, pixels=pixels or persons.pixels)
-        refined[batch], confidence[batch] = look_again(network, images, windows[batch], joints_px[batch], partner,
-                                                       flip_test)
+        refined[batch], confidence[batch] = look_again(network, images, windows[batch], joints_px[batch],
+                                                       reach[batch], partner, flip_test)
     return refined, confidence
 
 

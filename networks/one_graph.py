@@ -52,9 +52,9 @@ class OneGraph(nn.Module):
         """As PoseStage.refine_with_confidence."""
         if stage.still:
             return joints, own
-        windows = stage.windows(joints, self.first.skeleton, self.box_side)
+        windows, reach = stage.windows(joints, self.first.skeleton, self.box_side)
         images = look(pixels, windows, stage.input_size, stage.usual_side * self.box_side, stage.pixels)
-        return look_again(stage.network, images, windows, joints, torch.tensor(self.first.skeleton.mirror),
+        return look_again(stage.network, images, windows, joints, reach, torch.tensor(self.first.skeleton.mirror),
                           stage.flip_test)
 
     def _refined(self, stage, pixels, joints):

@@ -46,7 +46,8 @@ class Posing:
 
     def __init__(self, stages, device, passes=2, flip_test=True, margin=1.32, doubt=0.4, batch_size=16,
                  least_confidence=0.2, same=0.65, bfloat16=False):
-        self.first, self.cascades = replace(stages[0], network=folded(stages[0].network, bfloat16)), stages[1:]
+        self.first = replace(stages[0], network=folded(stages[0].network, bfloat16))
+        self.cascades = [stage.folded() for stage in stages[1:]]
         self.device = device
         self.passes, self.margin, self.doubt, self.batch_size = passes, margin, doubt, batch_size
         self.flip_test = stages[1].flip_test if len(stages) > 1 else flip_test

@@ -1,6 +1,6 @@
 """Trained stages, read from their checkpoints once and run on prepared persons."""
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,6 +14,7 @@ from deeppose.inference import diameters, pose_squares, predict_with_confidence,
 from deeppose.pixels import RGB, Pixels, pixels_of
 from deeppose.skeletons import OLDER, Skeleton, skeleton_of
 
+from .folding import folded
 from .pose_refiner import PoseRefiner
 from .stage1 import NETWORKS
 
@@ -88,6 +89,12 @@ class CascadeStage:
         return refine_joints(self.networks, persons, rows, joints_px, sides, self.usual_side * persons.box_side,
                              batch_size, self.pixels), own
 
+    def folded(self):
+        """The same, only to look: see folding."""
+        fast = {network: folded(network) for network, _ in self.networks.values()}
+        return replace(self, networks={joint: (fast[network], output)
+                                       for joint, (network, output) in self.networks.items()})
+
     @classmethod
     def more_facts(cls, checkpoint):
         """Further arguments of the stage, which a checkpoint tells. Raises ValueError, in words, where it does not."""
@@ -102,9 +109,11 @@ class PoseStage(CascadeStage):
     sigma       window side in extents of the incoming pose
     upright     whether windows are turned so that the torso points up
     input_size  side of the network's square input, pixels
+    agreement   how far a joint may move, in diameters, for the middle of both places to be taken
     still       whether it leaves poses as they are: none of its epochs was better on validation persons
     """
     upright: bool
+    agreement: float
     input_size: int
     still: bool
 
@@ -115,24 +124,26 @@ class PoseStage(CascadeStage):
         return self.networks[0][0]
 
     def windows(self, joints_px, skeleton, box_side):
-        """Where poses (M, J, 2) are looked at again, (M, 2, 3); crop pixels."""
-        return make_windows(*pose_squares(joints_px, skeleton, self.sigma, self.smallest_diameter * box_side,
-                                          self.upright))
+        """Where poses (M, J, 2) are looked at again, (M, 2, 3), and the reach (M,) of `look_again`; crop pixels."""
+        smallest = self.smallest_diameter * box_side
+        return (make_windows(*pose_squares(joints_px, skeleton, self.sigma, smallest, self.upright)),
+                self.agreement * diameters(joints_px, skeleton, smallest))
 
     def refine_with_confidence(self, persons, rows, joints_px, own, batch_size=64):
         if self.still:
             return joints_px, own
-        windows = self.windows(joints_px, persons.skeleton, persons.box_side)
-        return refine_poses(self.network, persons, rows, joints_px, windows, self.usual_side * persons.box_side,
+        windows, reach = self.windows(joints_px, persons.skeleton, persons.box_side)
+        return refine_poses(self.network, persons, rows, joints_px, windows, reach, self.usual_side * persons.box_side,
                             self.input_size, self.flip_test, batch_size, self.pixels)
 
     @classmethod
     def more_facts(cls, checkpoint):
-        upright, size, best = (checkpoint.get(fact) for fact in ("upright", "input_size", "best_epoch"))
-        if not isinstance(upright, bool) or type(size) is not int or type(best) is not int or not 32 <= size <= 4096 \
-                or size % PoseRefiner.input_step:
-            raise ValueError(f"its upright, input_size and best_epoch are {upright}, {size} and {best}")
-        return {"upright": upright, "input_size": size, "still": best == 0}
+        names = "upright", "agreement", "input_size", "best_epoch"
+        upright, agreement, size, best = map(checkpoint.get, names)
+        if [type(upright), type(agreement), type(size), type(best)] != [bool, float, int, int] \
+                or not 0 <= agreement <= 100 or not 32 <= size <= 4096 or size % PoseRefiner.input_step:
+            raise ValueError(f"its {', '.join(names)} are {upright}, {agreement}, {size}, {best}")
+        return {"upright": upright, "agreement": agreement, "input_size": size, "still": best == 0}
 
 
 CASCADES = {"alexnet": CascadeStage, "pose_refiner": PoseStage}  # train_stage2.py --network -> what its networks make

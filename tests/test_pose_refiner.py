@@ -30,8 +30,8 @@ from networks.trained_stages import load_stages, run_with_confidence
 from tests.test_own_skeleton import prepare
 
 MIRROR, CPU = torch.tensor(LSP.mirror), torch.device("cpu")
-STAGE1 = ["--network", "integral", "--backbone", "resnet18", "--weights", "none", "--input-size", "32", "--epochs", "1",
-          "--batch-size", "8", "--loss", "smooth_l1", "--optimiser", "adam", "--learning-rate", "1e-3"]
+STAGE1 = ["--network", "integral", "--backbone", "efficientnet_lite0", "--weights", "none", "--input-size", "32",
+          "--epochs", "1", "--batch-size", "8", "--loss", "smooth_l1", "--optimiser", "adam", "--learning-rate", "1e-3"]
 REFINER = ["--network", "pose_refiner", "--crop-size", "32", "--sigma", "1.25", "--crops-per-image", "1", "--epochs",
            "1", "--batch-size", "12", "--loss", "smooth_l1", "--optimiser", "adamw", "--learning-rate", "1e-3"]
 
@@ -126,15 +126,30 @@ def test_with_the_flip_test_a_mirrored_person_gets_the_mirrored_pose():
     network = PoseRefiner("resnet18", channels=8).eval()
     torch.nn.init.normal_(network.told.weight)
     images, joints = torch.randn(2, 3, 64, 64), poses(2)
-    windows = make_windows(torch.full((2, 2), 49.5), torch.full((2,), 90.0))
+    windows, reach = make_windows(torch.full((2, 2), 49.5), torch.full((2,), 90.0)), torch.tensor([0.0, 9.0])
     mirrored = joints[:, MIRROR] * torch.tensor([-1.0, 1.0]) + torch.tensor([99.0, 0.0])
     with torch.inference_mode():
         (found, sure), (other, also), (plain, _) = (
-            look_again(network, *given, MIRROR, flip) for *given, flip in (
+            look_again(network, *given, reach, MIRROR, flip) for *given, flip in (
                 (images, windows, joints, True), (images.flip(3), windows, mirrored, True),
                 (images, windows, joints, False)))
     assert torch.allclose(other[:, MIRROR, 0], 99 - found[..., 0], atol=1e-2) and (plain - found).abs().max() > 0.1
     assert torch.allclose(other[:, MIRROR, 1], found[..., 1], atol=1e-2) and torch.allclose(also[:, MIRROR], sure)
+
+
+def test_a_joint_that_hardly_moves_goes_half_the_way():
+    class Fixed(torch.nn.Module):
+        def forward(self, images, told):
+            return told + torch.tensor([[0.1, 0.0]] * 7 + [[0.3, 0.0]] * 7)
+
+        def joints(self, output):
+            return output, output[..., 0]
+
+    joints = poses(2)
+    windows = make_windows(torch.full((2, 2), 49.5), torch.full((2,), 100.0))  # it says 10 pixels, and 30
+    moved = look_again(Fixed(), torch.zeros(2, 3, 8, 8), windows, joints, torch.tensor([20.0, 9.0]), MIRROR)[0] - joints
+    assert torch.allclose(moved[..., 0], torch.tensor([[5.0] * 7 + [30] * 7, [10] * 7 + [30] * 7]), atol=1e-4)
+    assert torch.allclose(moved[..., 1], torch.zeros(2, 14), atol=1e-4)
 
 
 def test_errors_come_a_whole_person_at_once_and_turn_with_the_torso():
@@ -155,7 +170,7 @@ def test_training_windows_stand_round_the_simulated_pose(begun):
     flags = ["--crop-size", "64", "--sigma", "1.25", "--rotation", "0", "--scale", "1", "1", "--shift", "0", "--colour",
              "0"]
     persons = load_persons(begun / "data", "train", CPU)
-    data, leaning = (PoseData(persons, begun / "data", 2, 1.25, upright) for upright in (True, False))
+    data, leaning = (PoseData(persons, begun / "data", 2, 1.25, upright, 0.3) for upright in (True, False))
     rows = torch.from_numpy(np.flatnonzero(~persons.held_out))
 
     def drawn(*more, data=data):
@@ -182,7 +197,7 @@ def test_scripts_after_it_agree_and_a_third_stage_follows(copy, raw_dir, capsys)
     step(train_stage2, copy, *REFINER, "--heatmap-weight", "0.5")
     checkpoint = final(copy)
     row = checkpoint["history"][0]
-    assert checkpoint["network"]["heatmap_weight"] == 0.5 and checkpoint["network"]["backbone"] == "resnet18"
+    assert checkpoint["network"]["heatmap_weight"] == 0.5 and checkpoint["network"]["backbone"] == "efficientnet_lite0"
     assert checkpoint["kind"] == "pose_refiner" and checkpoint["flip_test"] and row["joint"] == "shared"
     assert {"pdj", "pdj_before", "pdj_area", "area_before", "outside"} <= row.keys()
     change(copy, best_epoch=1)  # whether it was better or not
@@ -259,8 +274,9 @@ def test_what_does_not_fit_is_told(copy):
     step(train_stage2, copy, *REFINER, "--weights", "none", "--backbone", "resnet18")
     checkpoint = final(copy)
     for facts, message in (({"kind": "boosting"}, "'boosting'; there are: alexnet, pose_refiner"),
-                           ({"input_size": 33}, "is broken: its upright, input_size and best_epoch are True, 33 and"),
-                           ({"upright": 1.0}, "is broken: its upright, input_size and best_epoch are 1.0, 32 and")):
+                           ({"input_size": 33}, "is broken: its upright, agreement, .* are False, 0.3, 33,"),
+                           ({"upright": 1.0}, "is broken: its upright, agreement, .* are 1.0, 0.3, 32,"),
+                           ({"agreement": -1.0}, "is broken: its upright, agreement, .* are False, -1.0, 32,")):
         change(copy, **checkpoint | facts)
         with pytest.raises(Failure, match=message):
             step(step6, copy)
@@ -281,7 +297,7 @@ def test_every_knob_of_the_windows_changes_them(begun):
         return torch.cat([part.flatten().nan_to_num(9) for part in batch])
 
     plain, *others = (seen(*knob.split()) for knob in (
-        "", "--no-upright", "--sigma 1.5", "--shift 0", "--rotation 0", "--scale 1 1", "--flip 0", "--colour 0",
+        "", "--upright", "--sigma 1.5", "--shift 0", "--rotation 0", "--scale 1 1", "--flip 0", "--colour 0",
         "--no-missed", "--oversample lsp=2"))
     assert all(len(plain) != len(other) or not torch.equal(plain, other) for other in others)
     assert len(others[-1]) == 2 * len(plain)
