@@ -162,7 +162,7 @@ def limits_of(columns, poses, persons, settings, told):
         for metric, parts in scores.items():
             for part in parts if isinstance(parts, dict) else ():
                 key = metric if part == "mean" else f"{metric}_{part}"
-                if (error := scores["standard_error"].get(key)) is not None:
+                if None not in (error := scores["standard_error"].get(key), parts[part]):
                     limits[name, metric, part] = parts[part] - 1.96 * error, parts[part] + 1.96 * error
     if drawn:
         told.append(f"Intervals of {', '.join(drawn)}: bootstrap over persons, {settings.draws} draws.")

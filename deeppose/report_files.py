@@ -83,39 +83,53 @@ def _fault(content):
         if not isinstance(scores, dict) or not any(METRICS.fullmatch(key) for key in scores):
             return "it holds no scores"
         for key, value in scores.items():
-            if METRICS.fullmatch(key) or key == "standard_error":
-                if not isinstance(value, dict) or not all(map(_is_number, value.values())):
-                    return f"its {key} is none"
-        if not isinstance(scores.get("standard_error"), dict) or type(scores.get("persons")) is not int:
-            return f"it lacks the standard errors or the number of persons of {name}"
-        for key in ("confidence", "score"):
-            if key in scores and not _is_confidence(scores[key], key == "confidence"):
+            if METRICS.fullmatch(key) and not _are_numbers(value) \
+                    or key == "pdj" and not all(re.fullmatch(r"0\.\d+|1\.0+", threshold) for threshold in value) \
+                    or key in ("confidence", "score") and not _is_confidence(value, key == "confidence"):
                 return f"its {key} is none"
+        if not _are_numbers(scores.get("standard_error")) or type(scores.get("persons")) is not int:
+            return f"it lacks the standard errors or the number of persons of {name}"
+        try:
+            headlines(scores)
+        except KeyError as error:
+            return f"it lacks the {error.args[0]} of a score of {name}"
     for key, gains in content.items():
         if key.startswith("gain_over_") and not (isinstance(gains, dict) and all(
-                isinstance(gain, dict) and all(_is_number(gain.get(part)) for part in ("gain", "low", "high"))
-                for gain in gains.values())):
+                _are_numbers(gain, "gain", "low", "high") for gain in gains.values())):
             return f"its {key} is none"
     return None
 
 
 def _is_number(value):
-    return value is None or type(value) in (int, float) and math.isfinite(value)
+    return value is None or type(value) in (int, float) and abs(value) < 1e12
+
+
+def _are_numbers(values, *keys):
+    """Whether a dictionary holds numbers and null, and all those keys."""
+    return isinstance(values, dict) and all(map(_is_number, values.values())) and values.keys() >= set(keys)
+
+
+def _is_row(values, length):
+    """Whether a list has so many numbers and null."""
+    return isinstance(values, list) and len(values) == length and all(map(_is_number, values))
 
 
 def _is_confidence(found, fitted):
     """Whether it is a result of reliability.confidence_scores."""
-    if not isinstance(found, dict) or not isinstance(found.get("intervals", {}), dict) \
-            or not all(_is_number(found.get(key)) for key in ("auroc", "brier")):
+    if not isinstance(found, dict) or not _are_numbers({key: value for key, value in found.items() if key in (
+            "auroc", "brier", "surest_50%", "surest_80%")}, "auroc"):
+        return False
+    intervals = found.get("intervals", {})
+    if not isinstance(intervals, dict) or not all(_is_row(pair, 2) for each in intervals.values() for pair in (
+            each.values() if isinstance(each, dict) else [each])):
         return False
     if not fitted:
         return True
-    curves, errors = found.get("reliability"), found.get("calibration_error")
-    if not isinstance(curves, dict) or not isinstance(errors, dict) or not all(map(_is_number, errors.values())):
+    errors, curves = found.get("calibration_error"), found.get("reliability")
+    if not _are_numbers(errors, "all") or not isinstance(curves, dict):
         return False
-    edges = curves.get("edges")
-    return isinstance(edges, list) and "all" in curves and "all" in errors and all(map(_is_number, edges)) and all(
-        isinstance(curve, dict) and all(isinstance(values := curve.get(key), list) and len(values) == len(edges) - 1
-                                        and all(map(_is_number, values))
-                                        for key in ("counts", "confidence", "right", "low", "high"))
-        and name in errors for name, curve in curves.items() if name != "edges")
+    edges, names = curves.get("edges"), curves.keys() - {"edges"}
+    return isinstance(edges, list) and _is_row(edges, len(edges)) and None not in edges and "all" in names and all(
+        isinstance(curves[name], dict) and name in errors and all(
+            _is_row(curves[name].get(key), len(edges) - 1)
+            for key in ("counts", "confidence", "right", "low", "high")) for name in names)

@@ -80,7 +80,7 @@ def _metric(key):
 
 
 def _gain(found):
-    return "–" if found is None or _nan(found["gain"]) else \
+    return "–" if found is None or any(map(_nan, found.values())) else \
         "{gain:+.1f} ({low:+.1f} to {high:+.1f})".format(**found)
 
 
@@ -265,7 +265,7 @@ def reliability(columns):
 def _worth(found, key, form):
     value, limits = found.get(key), found.get("intervals", {}).get(key)
     if key == "calibration_error":
-        value, limits = value["all"], (limits or {}).get("all")
+        value, limits = value["all"], limits.get("all") if isinstance(limits, dict) else None
     low, high = limits if isinstance(limits, list) and len(limits) == 2 else (None, None)
     return _form(value, form) + ("" if _nan(low) or _nan(high) else f" ({form.format(low)} to {form.format(high)})")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from deeppose.checkpoints import load_checkpoint
+from deeppose.errors import Failure
 
 from .trained_stages import SHARED, STAGE1, load_cascade_checkpoint
 
@@ -42,6 +43,8 @@ def training_facts(checkpoint_dir):
         for path in own:
             checkpoint = load_checkpoint(path, "python train_stage1.py", STAGE1) if number == 1 else \
                 load_cascade_checkpoint(path, number)
+            if not all(map(_is_row, checkpoint["history"])):
+                raise Failure(f"{path.resolve()} is broken: its history is no log of epochs; train it again")
             checkpoint["numbers"] = sum(tensor.numel() for tensor in checkpoint.pop("weights").values())
             checkpoints.append(checkpoint)
         found[number] = _trained(number, checkpoints)
@@ -50,17 +53,18 @@ def training_facts(checkpoint_dir):
 
 def _trained(number, checkpoints):
     first = checkpoints[0]
-    history = [row for checkpoint in checkpoints for row in checkpoint["history"] if isinstance(row, dict)]
+    history = [row for checkpoint in checkpoints for row in checkpoint["history"]]
     names = [checkpoint.get("joint", "") for checkpoint in checkpoints]
-    origins = [checkpoint.get("provenance") or {} for checkpoint in checkpoints]  # older ones do not tell
+    for checkpoint in checkpoints:  # older ones do not tell
+        checkpoint["provenance"] = origin if isinstance(origin := checkpoint.get("provenance"), dict) else {}
+    origins = [checkpoint["provenance"] for checkpoint in checkpoints]
 
     def setting(*keys):
         return _together([", ".join(f"{key.replace('_', ' ')} {_shown(checkpoint['settings'][key])}" for key in keys
                                     if key in checkpoint["settings"]) for checkpoint in checkpoints])
 
     def fact(name, place=None):
-        return _together([(checkpoint.get(place) or {} if place else checkpoint).get(name)
-                          for checkpoint in checkpoints])
+        return _together([(checkpoint[place] if place else checkpoint).get(name) for checkpoint in checkpoints])
 
     if number == 1:
         network = f"{first.get('kind', 'regression')}, {first['network'].get('backbone', 'without a backbone')}"
@@ -73,7 +77,7 @@ def _trained(number, checkpoints):
         network = f"{first['kind']}, {first['network'].get('backbone', 'without a backbone')}"
         sees = f"{fact('input_size')} pixels, of windows of {fact('sigma')} extents of the pose so far"
     best = ["none was better than the stage before" if epoch == 0 else epoch for epoch in
-            sorted({checkpoint.get("best_epoch") or 0 for checkpoint in checkpoints}, reverse=True)]
+            dict.fromkeys(checkpoint.get("best_epoch") for checkpoint in checkpoints)]
     dates = sorted(str(origin["date"]) for origin in origins if origin.get("date"))
     facts = {"network": network, "numbers in the weights": f"{sum(each['numbers'] for each in checkpoints):,}",
              "sees": sees, "data set": fact("dataset"),
@@ -86,7 +90,7 @@ def _trained(number, checkpoints):
              "seed": fact("seed", "settings"), "minutes": _minutes(history or origins)}
     facts |= {name: fact(name, "provenance") for name in ("commit", "hardware", "threads", "command")}
     facts["finished"] = " to ".join(dict.fromkeys((dates[0], dates[-1]))) if dates else "not told"
-    facts["versions"] = _together([", ".join(f"{name} {of}" for name, of in (origin.get("versions") or {}).items())
+    facts["versions"] = _together([", ".join(f"{name} {of}" for name, of in dict(origin.get("versions") or {}).items())
                                    for origin in origins])
     if number > 1:
         facts["joints"] = "all" if names == [SHARED] else ", ".join(names)
@@ -130,6 +134,12 @@ def _shown(value):
     if value is None or value == "":
         return "not told"
     return " ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
+
+
+def _is_row(row):
+    """Whether it is a row of a training's log: numbers, and a joint's name."""
+    return isinstance(row, dict) and {"epoch", "loss"} <= row.keys() and all(
+        isinstance(value, str) if key == "joint" else isinstance(value, (int, float)) for key, value in row.items())
 
 
 def _minutes(parts):

@@ -396,6 +396,7 @@ def test_predictions_of_another_run_are_left_out(run, tmp_path):
     ("stage2.json", "{}", "stage2.json is not what test_stage2.py writes .it holds no scores"),
     ("stage2.json", '{"pck@0.2": {"mean": "much"}, "standard_error": {}, "persons": 3}', "its pck@0.2 is none"),
     ("stage2.json", '{"pck@0.2": {"mean": 3}, "persons": 3}', "lacks the standard errors"),
+    ("stage2.json", '{"pck@0.2": {"neck": 3}, "standard_error": {}, "persons": 3}', "it lacks the mean of a score"),
     ("stage2.json", '{"pck@0.2": {"mean": 3}, "standard_error": {}, "persons": 3, "confidence": {"auroc": 1}}',
      "its confidence is none"),
     ("stage3_training.csv", "epoch,loss\n1,2,3\n", "stage3_training.csv can't be read"),
@@ -411,6 +412,14 @@ def test_broken_files_are_told_in_a_line_and_the_page_stays(run, tmp_path, name,
         make(run[0], runs=tmp_path / "runs")
     assert "\n" not in str(found.value)
     assert (tmp_path / "runs/report.html").read_bytes() == before and not list(tmp_path.glob("runs/*.part"))
+
+
+def test_a_checkpoint_with_a_broken_log_is_told(run, tmp_path):
+    shutil.copytree(run[0] / "checkpoints", tmp_path / "checkpoints")
+    checkpoint = torch.load(tmp_path / "checkpoints/stage2_neck.pt", weights_only=True)
+    save_checkpoint(tmp_path / "checkpoints/stage2_neck.pt", checkpoint | {"history": [{"epoch": 1, "loss": "low"}]})
+    with pytest.raises(Failure, match="stage2_neck.pt is broken: its history"):
+        make(run[0], checkpoints=tmp_path / "checkpoints")
 
 
 def test_wrong_wishes_are_told_in_a_line(run, tmp_path):
