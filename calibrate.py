@@ -56,12 +56,13 @@ def calibrate(settings, path):
     rows = torch.from_numpy(persons.held_out.nonzero()[0]).to(device)
     truth, alike = persons.truth[persons.held_out], alike[persons.held_out]
     spans = reference_lengths(truth, persons.skeleton, persons.box_side)
-    kinds = {flip_test: stages[0].predict_with_confidence(persons, rows, flip_test, settings.batch_size)
-             for flip_test in (False, True)}
-    if kinds[True][1] is None:  # no mistake: plain regression goes through the same steps as others
+    if stages[0].predict_with_confidence(persons, rows[:1], False, settings.batch_size)[1] is None:
+        # no mistake: plain regression goes through the same steps as others
         print(f"note: {path} has no confidence of its own to calibrate, and stays as it is; --network integral and "
               "heatmap have, and --loss rle")
         return
+    kinds = {flip_test: stages[0].predict_with_confidence(persons, rows, flip_test, settings.batch_size)
+             for flip_test in (False, True)}
     print(f"validation persons: {alike.sum()} of {' and '.join(sources)}, {(~alike).sum()} others")
 
     calibrations = []
@@ -77,6 +78,9 @@ def calibrate(settings, path):
             calibrations.append(fitted(title, [each[alike] for each in given], [each[~alike] for each in given],
                                        settings.seed, fingerprint=stage.fingerprint, flip_test=flip_test,
                                        sources=sources))
+    calibrations = [found for found in calibrations if found]
+    if not calibrations:
+        return
     checkpoint = load_checkpoint(path, "python train_stage1.py", STAGE1)
     save_checkpoint(path, checkpoint | {"calibration": [found.plain() for found in calibrations]})
     print(f"written: {path}, with {len(calibrations)} calibrations")
@@ -98,13 +102,15 @@ def fitted(title, given, others, seed, **facts):
 
     given, others  own confidence (N, J), lengths (N,) and hits (N, J) of the persons it is for, and of others
     facts          of the Calibration
+    Returns        Calibration; None where there is too little to fit
     """
     own, _, hits = given
     try:
         found = choose(*given, others, seed,
                        lambda every: tqdm(every, desc=title, unit="way", leave=False, disable=None))
     except ValueError as error:
-        raise UserError(f"{title} can't be calibrated on these validation persons: {error}") from None
+        print(f"note: {title} can't be calibrated on these validation persons ({error}); its confidence stays a score")
+        return None
     (choices, loss), plain = found[0], dict(found)[()]
     print(f"\n{title}: a line{', ' if choices else ''}{', '.join(choices)}; log loss {loss:.4f} in {FOLDS}-fold "
           f"cross-validation, {plain:.4f} of the line alone")

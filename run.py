@@ -1,4 +1,4 @@
-"""All six steps of one line of systems, one after another, gone on with where they were interrupted.
+"""All steps of one line of systems, one after another, gone on with where they were interrupted.
 
     python run.py --preset small
 
@@ -10,6 +10,7 @@ from deeppose.errors import UserError, run  # first, so that Ctrl-C while the ot
 import importlib
 from pathlib import Path
 
+import calibrate
 import generate_train_output
 import test_stage1
 import test_stage2
@@ -47,11 +48,12 @@ def steps_of(preset, prepare, stages):
     stages   how many are trained
     """
     given = ["--preset", preset]
-    steps = [(prepare, given), (train_stage1, given), (test_stage1, given)]
+    # before each test, which tells whether the confidence keeps its word, and of every stage that it tests
+    steps = [(prepare, given), (train_stage1, given), (calibrate, given), (test_stage1, given)]
     for stage in range(2, stages + 1):
         steps += [(generate_train_output, [*given, *(["--stage", stage - 1] if stage > 2 else [])]),
                   (train_stage2, [*given, *(["--stage", stage] if stage > 2 else [])])]
-    return steps + [(test_stage2, given)] * (stages > 1)
+    return steps + [(calibrate, given), (test_stage2, given)] * (stages > 1)
 
 
 if __name__ == "__main__":

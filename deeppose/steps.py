@@ -16,19 +16,19 @@ def run_steps(steps, folder, seed, device, raw_dir=None, record=False):
     raw_dir  folder of the raw data; None = raw/ in that folder
     record   keep what is finished in steps.json there, and leave it out when asked again for the same; the last step,
              which tells the scores, is always run
-    Returns  command's script and stage, e.g. "train_stage2.py --stage 3" -> seconds
+    Returns  command's script and stage, e.g. "train_stage2.py --stage 3" -> seconds, see `labels`
     Raises   UserError where record says that a step was run there with other flags
     """
     folder = Path(folder)
     given = {"RAW_DIR": raw_dir or folder / "raw", "DATA_DIR": folder / "data",
              "CHECKPOINT_DIR": folder / "checkpoints", "RUN_DIR": folder / "runs", "SEED": seed, "DEVICE": device}
     if not record:
-        return {label(module, flags): _run(module, flags, given) for module, flags in steps}
+        return {name: _run(*step, given) for name, step in zip(labels(steps), steps)}
     with claimed(folder, "steps"):
         path = folder / "steps.json"
         done = arrays.load_json(path, "") if path.exists() else {}
-        for number, (module, flags) in enumerate(steps, 1):
-            name, command = label(module, flags), command_of(module, flags)
+        for number, (name, (module, flags)) in enumerate(zip(labels(steps), steps), 1):
+            command = command_of(module, flags)
             before = done.setdefault(name, {"command": command})
             if before["command"] != command:
                 raise UserError(f"{path.resolve()} holds a run of '{before['command']}' where now '{command}' is asked "
@@ -39,14 +39,17 @@ def run_steps(steps, folder, seed, device, raw_dir=None, record=False):
                 arrays.save_json(path, done)
             else:
                 print(f"finished already: {command}")
-    return {label(*step): done[label(*step)]["seconds"] for step in steps}
+    return {name: done[name]["seconds"] for name in labels(steps)}
 
 
-def label(module, flags):
-    """What a step is called: its script, and the stage where the flags name one."""
-    flags = list(map(str, flags))
-    stage = f" --stage {flags[flags.index('--stage') + 1]}" if "--stage" in flags else ""
-    return f"{module.__name__}.py{stage}"
+def labels(steps):
+    """What each step is called: its script, and the stage where the flags name one; (2) where it comes again."""
+    names = []
+    for module, flags in steps:
+        flags = list(map(str, flags))
+        names.append(f"{module.__name__}.py"
+                     + (f" --stage {flags[flags.index('--stage') + 1]}" if "--stage" in flags else ""))
+    return [name + f" ({names[:place].count(name) + 1})" * (name in names[:place]) for place, name in enumerate(names)]
 
 
 def command_of(module, flags):

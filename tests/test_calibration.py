@@ -190,6 +190,12 @@ def test_what_can_not_be_calibrated_is_said(trained, tmp_path, monkeypatch, caps
     assert "no confidence of its own" in capsys.readouterr().out and not list(tmp_path.glob("*.pt"))
 
 
+def test_too_little_to_fit_leaves_the_score_as_it_is(capsys):
+    given = np.full((3, 4), 0.5), np.ones(3), np.ones((3, 4))
+    assert calibrate.fitted("stage 1", given, given, 0) is None
+    assert capsys.readouterr().out.startswith("note: stage 1 can't be calibrated on these validation persons (3")
+
+
 class Unsure:
     split = ""
 

@@ -12,7 +12,7 @@ import train_stage1
 import train_stage2
 from deeppose.errors import UserError
 from deeppose.settings import parse_settings, preset_names, read_preset
-from deeppose.steps import command_of, label, run_steps
+from deeppose.steps import command_of, labels, run_steps
 
 CALLS = []
 
@@ -54,12 +54,16 @@ def test_what_is_recorded_is_not_run_again_but_the_last_step_is(modules, tmp_pat
     assert "finished already: python first.py" in capsys.readouterr().out
     run_steps(steps, tmp_path, 0, "cpu", record=True)
     assert [name for name, _ in CALLS][4:] == ["second"]
+    run_steps([(first, []), (second, []), (first, []), (second, ["--stage", "3"])], tmp_path, 0, "cpu", record=True)
+    assert [name for name, _ in CALLS][5:] == ["first", "second"]  # what comes again is a step of its own
     with pytest.raises(UserError, match=r"steps.json holds a run of 'python first.py' where now 'python first.py --y'"):
         run_steps([(first, ["--y"])], tmp_path, 0, "cpu", record=True)
 
 
 def test_labels_and_commands(modules):
-    assert label(modules[0], ["--stage", 3]) == "first.py --stage 3" and label(modules[0], []) == "first.py"
+    first, second = modules
+    assert labels([(first, ["--stage", 3]), (second, []), (first, []), (second, []), (second, ["--x"])]) == [
+        "first.py --stage 3", "second.py", "first.py", "second.py (2)", "second.py (3)"]
     if sys.platform != "win32":
         assert command_of(modules[0], ["--dir", "a b"]) == "python first.py --dir 'a b'"
 
@@ -130,12 +134,13 @@ def test_run_py_takes_all_steps_of_a_preset(monkeypatch, tmp_path):
     run_script.main(["--preset", "small", "--folder", str(tmp_path), "--raw-dir", "raw"])
     assert taken["folder"] == tmp_path / "small" and taken["more"] == (0, "auto", "raw")
     assert taken["steps"] == [f"python {step}" for step in (
-        "lsp_data.py --preset small", "train_stage1.py --preset small", "test_stage1.py --preset small",
+        "lsp_data.py --preset small", "train_stage1.py --preset small", "calibrate.py --preset small",
+        "test_stage1.py --preset small",
         "generate_train_output.py --preset small", "train_stage2.py --preset small",
         "generate_train_output.py --preset small --stage 2", "train_stage2.py --preset small --stage 3",
-        "test_stage2.py --preset small")]
+        "calibrate.py --preset small", "test_stage2.py --preset small")]
     run_script.main(["--preset", "small", "--stages", "1"])
-    assert len(taken["steps"]) == 3
+    assert len(taken["steps"]) == 4
     with pytest.raises(UserError, match="python run.py --preset NAME, one of alexnet-.*, paper, small, or"):
         run_script.main([])
 
@@ -145,9 +150,9 @@ def test_the_demos_preset_holds_what_the_demo_says():
     commands = [command_of(*step) for step in demo.steps(parse_settings(vars(demo), ["--stage2-epochs", "5"]))]
     assert commands == [f"python {step}" for step in (
         "demo_data.py --figures 1350", "lsp_data.py --preset demo --lsp-train-images 1150 --validation-share 0.13",
-        "train_stage1.py --preset demo --epochs 20", "test_stage1.py --preset demo",
+        "train_stage1.py --preset demo --epochs 20", "calibrate.py --preset demo", "test_stage1.py --preset demo",
         "generate_train_output.py --preset demo", "train_stage2.py --preset demo --epochs 5",
-        "test_stage2.py --preset demo")]
+        "calibrate.py --preset demo", "test_stage2.py --preset demo")]
 
 
 @pytest.mark.parametrize("name, drawn, divided", [
@@ -156,4 +161,4 @@ def test_the_demos_preset_holds_what_the_demo_says():
 def test_other_data_sets_demos_have_presets_of_their_own(name, drawn, divided):
     commands = [command_of(*step) for step in demo.steps(parse_settings(vars(demo), ["--dataset", name]))]
     assert commands[:2] == [f"python demo_data.py {drawn}", f"python {name}_data.py --preset demo_{name} {divided}"]
-    assert commands[2].startswith(f"python train_stage1.py --preset demo_{name} --epochs ") and len(commands) == 7
+    assert commands[2].startswith(f"python train_stage1.py --preset demo_{name} --epochs ") and len(commands) == 9
