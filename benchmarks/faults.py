@@ -1,6 +1,7 @@
 """Kills, bad files, bad flags, full disks, wrong orders: does the pipeline lose anything, or say nothing?
 
-Runs the six steps on small drawn figures, ends them at random moments, gives every reader bad inputs and mixes folders.
+Runs the six steps on small drawn figures, ends them at random moments, gives every reader bad inputs and mixes folders;
+step 1 of every data set is given bad annotations in each of their forms, and bad images.
 Writes  results/faults.json  tried, survived, and what did not, by kind, with each failing case's command and answer
 Needs Linux or macOS.
 """
@@ -18,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from deeppose.errors import UserError, run  # noqa: E402  first, so that Ctrl-C while the others load is told in a line
 
+import faults_datasets  # noqa: E402
 import faults_foreign  # noqa: E402
 import faults_kills  # noqa: E402
 import faults_machine  # noqa: E402
@@ -81,7 +83,8 @@ def measure(settings, work, publish):
         things = list(things)
         return things if settings.share == 1 else chance.sample(things, math.ceil(settings.share * len(things)))
 
-    starts = faults_starts.prepare(work, settings.seed)
+    layouts = [start for start in faults_datasets.LAYOUTS if not settings.only or start in settings.only]
+    starts = faults_starts.prepare(work, settings.seed) | faults_datasets.prepare(work, settings.seed, layouts)
     rest = {"two runs": lambda: faults_machine.two_run_trials(starts, scratch, some(trial.STEPS)),
             "full disks": lambda: faults_machine.full_disk_trials(starts, scratch, some(trial.STEPS)),
             "orders": lambda: faults_orders.order_trials(starts, scratch, some),
@@ -116,6 +119,7 @@ def readers(starts, scratch):
     cases = itertools.chain(
         faults_user.flag_cases(), faults_user.folder_cases(), faults_machine.disk_cases(starts),
         faults_raw.archive_cases(done), faults_raw.table_cases(done), faults_raw.image_cases(done),
+        faults_datasets.dataset_cases(starts, done),
         faults_prepared.array_cases(done), faults_prepared.error_model_cases(done), faults_prepared.dataset_cases(done),
         faults_networks.network_cases(starts), faults_networks.weights_cases(starts),
         faults_foreign.pickle_cases(scratch, done))

@@ -93,17 +93,17 @@ def test_a_step_that_hangs_is_ended(complaints):
 
 
 def test_a_sample_of_all_faults_is_survived(tmp_path):
+    kinds = ("flags", "folders", "disks", "archive", "joints.mat", "image", ".npy", ".npz", ".json", "network, stage 1",
+             "network, cascade", "going on, stage 1", "going on, cascade", "initial weights", "pickle", "two runs",
+             "full disks", "orders", "kills", "lip", "k2hpd")  # and not those whose figures take longer to draw
     done = subprocess.run(
         [sys.executable, str(ROOT / "benchmarks/faults.py"), "--share", "0.005", "--kills", "2", "--in-processes", "0",
-         "--result-dir", str(tmp_path), "--work-dir", str(tmp_path / "work")],
+         "--result-dir", str(tmp_path), "--work-dir", str(tmp_path / "work"), "--only", *kinds],
         capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False)
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "faults.json").read_text())
     failed = [failed for kind in report["kinds"].values() for failed in kind["failed"]]
     assert not failed, json.dumps(failed, indent=1)
-    kinds = {"flags", "folders", "disks", "archive", "joints.mat", "image", ".npy", ".npz", ".json", "network, stage 1",
-             "network, cascade", "going on, stage 1", "going on, cascade", "initial weights", "pickle", "two runs",
-             "orders", "kills"}
-    assert kinds <= report["kinds"].keys() and report["kinds"]["kills"]["tried"] == 2
+    assert set(kinds) == report["kinds"].keys() and report["kinds"]["kills"]["tried"] == 2
     assert report["tried"] == report["survived"] > 40
     assert "fewer than --least" not in done.stdout  # each reader has its sixty
