@@ -6,6 +6,7 @@ Writes  results/prediction.json  seconds, images a second, PCK@0.2 of the whole 
 """
 import contextlib
 import io
+import os
 import subprocess
 import sys
 import tempfile
@@ -25,14 +26,13 @@ RESULT_DIR = "results"    # where prediction.json goes
 PHOTOGRAPHS = 1000        # 16 ... 1000: of LSP's test photographs
 PASTED = 100              # 1 ... 1000: of them, and of drawn figures, pasted into larger pictures
 LARGER: tuple[int, ...] = (2, 3, 4)  # 1 ... 100: times as large, the pictures that they are pasted into
-REPEATS = 3               # 1 ... 100: of each time, the middle one counts
+REPEATS = 3               # 1 ... 100: of each time; the start's shortest counts, the rates' middle ratio
 
 WAYS = {"whole image, once": {"passes": 1, "doubt": 0}, "twice": {"doubt": 0}, "twice, and searched": {}}
 
 
 def main(argv=None):
     settings = parse_settings(globals(), argv)
-    start = {"import torch": seconds_of("-c", "import torch")}
     import numpy as np
     import torch
 
@@ -43,6 +43,7 @@ def main(argv=None):
     from deeppose.photos import Photo
     from deeppose.reports import provenance
     from figures.scene import draw_figure
+    from networks.folding import folded
     from networks.posing import Posing
     from networks.trained_stages import load_stages
     from PIL import Image
@@ -57,15 +58,21 @@ def main(argv=None):
             (photographs / f"{number}.jpg").write_bytes(read(raw.members[number]))
         one = [str(ROOT / "predict.py"), str(photographs / "1001.jpg"), "--overwrite",
                "--out", str(Path(folder, "one"))]
-        start["one photograph"] = median(seconds_of(*one) for _ in range(settings.repeats))
-        start["import torch"] = median([start["import torch"], *(seconds_of("-c", "import torch")
-                                                                 for _ in range(settings.repeats - 1))])
-        print(f"one photograph, from the command's start: {start['one photograph']:.2f} s, of which importing torch "
-              f"takes {start['import torch']:.2f} s", flush=True)
+        commands = {"import torch": ["-c", "import torch"], "one photograph": one}
+        start = {name: [] for name in commands}
+        for _ in range(1 + settings.repeats):  # the first one fills the disk's cache
+            for name, command in commands.items():
+                start[name].append(seconds_of(*command))
+        start = {name: dict(zip(("seconds", "of a core"), map(min, zip(*taken[1:])))) for name, taken in start.items()}
+        print("from start to end: " + "; ".join(f"{name} {least['seconds']:.2f} s, {least['of a core']:.2f} s of a core"
+                                                for name, least in start.items()), flush=True)
 
-        sides = {"bare network": lambda: bare_rate(stages[0], len(numbers), predict.BATCH_SIZE)}
-        for name, flags in (("without pictures or search", ["--no-overlays", "--doubt", "0"]),
-                            ("without search", ["--doubt", "0"]), ("default", [])):
+        sides = {"bare network": lambda: bare_rate(stages[0].network, stages[0].input_size, len(numbers)),
+                 "bare network, folded": lambda: bare_rate(folded(stages[0].network), stages[0].input_size,
+                                                           len(numbers))}
+        for name, flags in (("one look, no pictures", ["--passes", "1", "--no-overlays", "--doubt", "0"]),
+                            ("one look", ["--passes", "1", "--doubt", "0"]), ("default", []),
+                            ("default, bfloat16", ["--bfloat16"])):
             sides[name] = lambda flags=flags: predicted_rate(photographs, folder, flags)
         taken = {name: [] for name in sides}
         for _ in range(settings.repeats):
@@ -98,22 +105,23 @@ def main(argv=None):
 
 
 def seconds_of(*arguments):
-    """Seconds that a command of Python takes from its start to its end."""
-    begun = time.perf_counter()
+    """Seconds that a command of Python takes from its start to its end, and seconds of a core that it computes, which
+    is what it takes where nobody else does."""
+    begun, before = time.perf_counter(), os.times()
     done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=ROOT)
     if done.returncode:
         raise Failure(f"a measurement ended: {done.stderr.strip().splitlines()[-1]}")
-    return time.perf_counter() - begun
+    spent, after = time.perf_counter() - begun, os.times()
+    return spent, sum(after[2:4]) - sum(before[2:4])  # of children
 
 
-def bare_rate(stage1, count, batch_size):
-    """Images a second of the network as it was trained, on one batch again and again, with the flip test's second look;
-    a batch on each core, which is its fastest way."""
+def bare_rate(network, size, count, batch_size=16):
+    """Images a second of a network that looks at one batch (batch_size, 3, size, size) again and again, with the flip
+    test's second look; a batch on each core, which is its fastest way."""
     import torch
 
     from deeppose.parallel import usable_cores
-    threads, size = usable_cores(), stage1.input_size
-    images, network = torch.randn(batch_size, 3, size, size), stage1.network.eval()
+    threads, images, network = usable_cores(), torch.randn(batch_size, 3, size, size), network.eval()
     images = images.contiguous(memory_format=torch.channels_last)
 
     @torch.inference_mode()
