@@ -24,7 +24,7 @@ from deeppose.metrics import joint_hits, reference_lengths
 from deeppose.persons import load_persons
 from deeppose.reliability import SUREST, auroc, brier, calibration_error, surest_right
 from deeppose.settings import next_command, parse_settings
-from networks.trained_stages import STAGE1, load_stages, pose_lengths
+from networks.trained_stages import STAGE1, PoseStage, load_stages, pose_lengths
 
 DATA_DIR = "data"               # prepared arrays
 CHECKPOINT_DIR = "checkpoints"  # weights; the calibration goes into stage1.pt there
@@ -56,7 +56,8 @@ def calibrate(settings, path):
     rows = torch.from_numpy(persons.held_out.nonzero()[0]).to(device)
     truth, alike = persons.truth[persons.held_out], alike[persons.held_out]
     spans = reference_lengths(truth, persons.skeleton, persons.box_side)
-    if stages[0].predict_with_confidence(persons, rows[:1], False, settings.batch_size)[1] is None:
+    if not any(isinstance(stage, PoseStage) for stage in stages) \
+            and stages[0].predict_with_confidence(persons, rows[:1], False, settings.batch_size)[1] is None:
         # no mistake: plain regression goes through the same steps as others
         print(f"note: {path} has no confidence of its own to calibrate, and stays as it is; --network integral and "
               "heatmap have, and --loss rle")
@@ -71,6 +72,8 @@ def calibrate(settings, path):
             if number > 1:
                 kinds[flip_test] = stage.refine_with_confidence(persons, rows, *kinds[flip_test])
             joints, own = kinds[flip_test]
+            if own is None:  # a later stage may have one
+                continue
             hits = joint_hits(joints.cpu().numpy(), truth, spans, TOLERANCE)
             lengths = pose_lengths(joints, persons.skeleton, persons.box_side).double().cpu().numpy()
             title = f"stage {number}" + ", flip test" * flip_test

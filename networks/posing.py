@@ -160,7 +160,7 @@ class Posing:
         persons = LooseCrops(torch.from_numpy(crops).to(self.device), first.context, first.pixels, first.skeleton)
         rows = torch.arange(len(crops), device=self.device)
         joints, own = first.predict_with_confidence(persons, rows, self.flip_test and not quick, self.batch_size)
-        for cascade in () if quick else self.cascades:
+        for cascade in () if quick and own is not None else self.cascades:
             joints, own = cascade.refine_with_confidence(persons, rows, joints, own)
         return joints.cpu().double().numpy(), None if own is None else own.cpu().double().numpy()
 

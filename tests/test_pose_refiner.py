@@ -230,6 +230,24 @@ def test_scripts_after_it_agree_and_a_third_stage_follows(copy, raw_dir, capsys)
     assert np.quantile(np.abs(confidence - last.numpy()), 0.8) < 1e-3
 
 
+def test_after_a_regression_it_gives_the_first_confidence(copy, raw_dir):
+    flags = ["--restart", "--network", "regression", "--weights", "none", "--backbone", "efficientnet_lite0"]
+    step(train_stage1, copy, *STAGE1, *flags)
+    step(generate_train_output, copy)
+    with pytest.raises(UserError, match="is no integral network; name other --weights"):
+        step(train_stage2, copy, *REFINER)
+    step(train_stage2, copy, *REFINER, "--weights", "none")
+    change(copy, best_epoch=1)
+    step(calibrate, copy)
+    stages = load_stages(copy / "checkpoints", None, CPU)
+    assert [found.fingerprint for found in stages[0].calibrations] == [stages[1].fingerprint]
+    photo = raw_dir / "lsp_dataset/images/im0031.jpg"
+    predict.main([str(photo), "--checkpoint-dir", str(copy / "checkpoints"), "--out", str(copy / "out"), "--doubt", "1",
+                  "--threads", "1", "--no-overlays"])  # parts are searched
+    person = json.loads((copy / "out/predictions.json").read_text())["images"][0]["persons"][0]
+    assert all(0 < value < 1 for value in person["confidence"])
+
+
 def test_it_goes_on_where_it_was_killed_with_the_same_weights(copy, tmp_path, monkeypatch):
     whole = Path(shutil.copytree(copy, tmp_path / "whole"))
     more = [*REFINER, "--epochs", "2", "--schedule", "cosine", "--average-decay", "0.9", "--clip", "1"]
