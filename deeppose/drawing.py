@@ -47,7 +47,7 @@ def contact_sheet(path, images, skeleton, layers, captions=None, columns=8):
     texts = [_wrapped(caption, font, tile) for caption in captions or [""] * len(images)]
     text_height = LINE_HEIGHT * max((len(lines) for lines in texts if lines != [""]), default=0)
     width, row_height = GAP + columns * (tile + GAP), tile + text_height + GAP
-    legend = _legend({style for _, style in layers}, bool(skeleton.pairs), width, font)
+    legend = _legend({style for _, style in layers}, skeleton, width, font)
     sheet = Image.new("RGB", (width, GAP + rows * row_height + legend.height), PAPER)
     draw = ImageDraw.Draw(sheet)
     for number, (image, lines) in enumerate(zip(images, texts, strict=True)):
@@ -294,15 +294,18 @@ def _colour(side, style):
     return TRUTH if style == "truth" else {"right": RIGHT, "left": LEFT, "centre": CENTRE}[side]
 
 
-def _legend(styles, sides, width, font):
-    """The sheet's foot, `width` pixels wide, as an image; sides: whether left and right are told apart."""
+def _legend(styles, skeleton, width, font):
+    """The sheet's foot, `width` pixels wide, as an image: lines as of limbs, or dots where there are joints alone."""
     entries = [("true pose", TRUTH, "truth")] if "truth" in styles else []
-    if "predicted" in styles and not sides:
+    if "predicted" in styles and not skeleton.pairs:
         entries += [("predicted", CENTRE, "predicted")] if entries else []
     elif "predicted" in styles:
         first = "predicted: person's right" if entries else "person's right"
-        entries += [(first, RIGHT, "predicted"), ("person's left", LEFT, "predicted"), ("centre", CENTRE, "predicted")]
-    sample, x, y, placed = 26, GAP, GAP, []
+        entries += [(first, RIGHT, "predicted"), ("person's left", LEFT, "predicted")]
+        parts = [[name] for name in skeleton.joints] + [[*one, *other] for one, other in skeleton.limbs.values()]
+        if "centre" in map(skeleton.side, parts):
+            entries += [("centre", CENTRE, "predicted")]
+    sample, x, y, placed = 26 if skeleton.limbs else 2 * max(DOT_RADII.values()) + 4, GAP, GAP, []
     for text, colour, style in entries:
         needed = sample + 6 + math.ceil(font.getlength(text))
         if x > GAP and x + needed > width - GAP:
@@ -313,9 +316,15 @@ def _legend(styles, sides, width, font):
     large = image.resize((image.width * SMOOTHING, image.height * SMOOTHING))
     draw = ImageDraw.Draw(large)
     for x, y, _, colour, style in placed:
-        ends = [(SMOOTHING * end, SMOOTHING * (y + LINE_HEIGHT / 2)) for end in (x, x + sample)]
-        draw.line(ends, OUTLINE, round(SMOOTHING * (LINE_WIDTHS[style] + 2 * OUTLINE_WIDTH)))
-        draw.line(ends, colour, round(SMOOTHING * LINE_WIDTHS[style]))
+        middle = y + LINE_HEIGHT / 2
+        for grow, ink in ((OUTLINE_WIDTH, OUTLINE), (0, colour)):
+            if skeleton.limbs:
+                draw.line([(SMOOTHING * end, SMOOTHING * middle) for end in (x, x + sample)], ink,
+                          round(SMOOTHING * (LINE_WIDTHS[style] + 2 * grow)))
+            else:
+                reach = DOT_RADII[style] + grow
+                draw.ellipse([SMOOTHING * edge for edge in (x + sample / 2 - reach, middle - reach,
+                                                            x + sample / 2 + reach, middle + reach)], ink)
     image = large.reduce(SMOOTHING)
     draw = ImageDraw.Draw(image)
     for x, y, text, _, _ in placed:

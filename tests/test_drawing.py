@@ -27,8 +27,8 @@ def joints_in_a_grid(size):
     return np.round(places * size)[None]
 
 
-def sheet(path, images, *arguments, **keywords):
-    contact_sheet(path, images, LSP, *arguments, **keywords)
+def sheet(path, images, *arguments, skeleton=LSP, **keywords):
+    contact_sheet(path, images, skeleton, *arguments, **keywords)
     with Image.open(path) as picture:
         assert picture.format == "PNG"
         return np.asarray(picture.convert("RGB"))
@@ -116,6 +116,19 @@ def test_the_legend_names_the_styles_that_are_drawn(tmp_path):
              for footer in footers]
     assert shown == [[False] * 3, [False] * 3, [True] * 3]
     assert footers[1].max() > 200 > footers[0].max()
+
+
+def test_the_legend_shows_dots_where_there_are_no_limbs_and_the_sides_that_there_are(tmp_path):
+    pair = ("r_eye", "l_eye")
+    widths = []
+    for limbs in ({}, {"eyes": (pair[:1], pair[1:])}):
+        foot = sheet(tmp_path / "sheet.png", grey(3, 192), [(np.full((3, 2, 2), NAN), "predicted")],
+                     skeleton=Skeleton(pair, pairs=(pair,), limbs=limbs))[drawing.GAP + 192:]
+        shown = [(foot == colour).all(-1) for colour in (drawing.RIGHT, drawing.LEFT, drawing.CENTRE)]
+        widths.append([int(each.any(0).sum()) for each in shown])
+    dots, lines = widths
+    assert 4 <= min(dots[:2]) <= max(dots[:2]) <= 7 and dots[2] == 0  # 3.2 pixels in radius
+    assert min(lines) > 20  # the limb between the eyes is neither's
 
 
 def test_8_bits_are_shown_as_they_are_and_16_stretched():
