@@ -5,7 +5,6 @@ Writes  runs/report.html  opens in any browser, from the disk; holds test person
 """
 from deeppose.errors import Failure, UserError, run  # first, so that Ctrl-C while the others load is answered in a line
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -15,21 +14,20 @@ from compare import poses_of
 from deeppose import arrays, report_persons, report_sections
 from deeppose.archives import Unreadable
 from deeppose.claims import claimed
-from deeppose.comparison import changed_most, differences, person_errors
 from deeppose.devices import choose_device
 from deeppose.persons import LooseCrops, load_persons
 from deeppose.photos import read_photo
 from deeppose.report_errors import error_kinds
 from deeppose.report_files import columns_of, notes_of, stages_of, test_runs, training_log
 from deeppose.report_html import Pictures, is_report, page
-from deeppose.report_persons import GalleryPerson
+from deeppose.report_scores import limits_of, poses_scored
 from deeppose.reports import COMMIT
 from deeppose.settings import parse_settings
 from deeppose.stored_crops import cut, enlarge
-from deeppose.testing import mean_pose, score_persons, thresholds_of
+from deeppose.testing import mean_pose, score_persons
 from networks.posing import Posing
 from networks.road import road
-from networks.trained_facts import data_facts, training_facts
+from networks.trained_facts import data_facts, training_facts, unfinished
 from networks.trained_stages import load_stages
 
 DATA_DIR = "data"               # prepared arrays, for pictures and intervals
@@ -88,23 +86,26 @@ def gathered(settings, tests, trained, logs, predicted):
     if (folder / "dataset.json").exists():
         persons = load_persons(folder, "test", torch.device("cpu"))
     columns = columns_of(*list(tests.items())[-1]) if tests else {}
-    poses, told = known_poses(settings, persons, predicted, columns)
+    poses = {f"stage {number}": poses_of(Path(settings.run_dir, f"stage{number}_predictions.npy"), persons)
+             for number in predicted} if persons else {}
+    poses, told = poses_scored(poses, persons, columns) if poses else ({}, [])
     if not columns and poses:
         columns = {name: score_persons(pose, persons) for name, pose in poses.items()}
         told.append("There is no report of a test run; these scores are of the predictions.")
-    limits = limits_of(columns, poses, persons, settings, told)
+    known = {"mean pose": mean_pose(folder, len(persons.truth))} if persons and "mean pose" in columns else {}
+    limits, more = limits_of(columns, known | poses, persons, settings.draws, settings.seed)
     newest = tests[max(tests)] if tests else {}
-    told = [*(notes_of(newest) if tests else []), *told]
+    told = [*(notes_of(newest) if tests else []), *told, *more]
     gains = {(f"stage {number}", f"stage {number + 1}"): newest[f"gain_over_stage{number}"]
              for number in range(1, len(columns)) if f"gain_over_stage{number}" in newest}
     dataset = data_facts(persons, arrays.load(folder / "train_split.npy"), trained) if persons else None
 
-    skeleton = persons.skeleton if persons else None
+    begun, skeleton = unfinished(settings.checkpoint_dir), persons.skeleton if persons else None
     kinds = {name: error_kinds(pose, persons.truth, skeleton, persons.box_side) for name, pose in poses.items()}
     why = "Not told: there are no test persons here (no data/dataset.json)." if persons is None else \
         "Not told: there are no predictions of test persons; run: python test_stage1.py"
     unit = "torso diameters" if skeleton and skeleton.diameter else "half box sides"
-    groups, person = gallery_of(poses, persons, settings.shown)
+    groups, person = report_persons.gallery_of(poses, persons, settings.shown)
     roads, why_no_road, road_skeleton = roads_of(settings, tests, trained, persons, groups)
     shown_rows = {row for row, *_ in roads}
 
@@ -112,7 +113,7 @@ def gathered(settings, tests, trained, logs, predicted):
         title = f"Report: {persons.dataset['dataset'] if persons else next(iter(trained.values())).dataset}" \
             if persons or trained else "Report"
         sections = [
-            report_sections.training(list(trained.values()), dataset),
+            report_sections.training(list(trained.values()), dataset, begun),
             report_sections.scores(columns, limits, gains, told),
             report_sections.errors(kinds, skeleton, why),
             report_sections.curves(logs),
@@ -121,85 +122,6 @@ def gathered(settings, tests, trained, logs, predicted):
             report_persons.roads([found[1:] for found in roads], pictures, road_skeleton, why_no_road)]
         return page(title, sections, f"{Path(settings.run_dir).resolve()}, by report.py at commit {COMMIT}")
     return build
-
-
-def known_poses(settings, persons, predicted, columns):
-    """Stage's name -> poses (N, J, 2) of the test persons, of the stages whose predictions are there and are those
-    scored; and sentences on those that are not. Raises UserError where they are of other persons."""
-    poses, told = {}, []
-    for number in predicted if persons else ():
-        name, pose = f"stage {number}", poses_of(Path(settings.run_dir, f"stage{number}_predictions.npy"), persons)
-        if columns and name not in columns:
-            told.append(f"{name.capitalize()}'s predictions are older than the newest test and left out.")
-            continue
-        metric = "pck@0.2" if persons.skeleton.diameter else "pck_box@0.1"
-        scored = columns.get(name, {}).get(metric, {}).get("mean")
-        if scored is not None and not math.isclose(scored, own := score_persons(pose, persons)[metric]["mean"],
-                                                   abs_tol=0.01):
-            told.append(f"{name.capitalize()}'s predictions score {own:.1f} where the newest test says {scored:.1f}: "
-                        "they are of another run, and left out here.")
-            continue
-        poses[name] = pose
-    return poses, told
-
-
-def limits_of(columns, poses, persons, settings, told):
-    """(name, metric, part) -> (low, high), percent, the middle 95%: by bootstrap over persons where poses are known,
-    else from the standard errors that the test run gave to its means. Adds to `told` which."""
-    known = dict(poses)
-    if persons and "mean pose" in columns and Path(settings.data_dir, "train_labels.npy").exists():
-        known["mean pose"] = mean_pose(settings.data_dir, len(persons.truth))
-    limits, drawn = {}, []
-    for name, scores in columns.items():
-        if name in known:
-            drawn.append(name)
-            found = differences(  # what no prediction at all scores is 0, so that the gain over it is the score
-                np.full_like(known[name], np.nan), known[name], persons.truth, persons.head_sizes, persons.skeleton,
-                persons.box_side, thresholds_of(persons), settings.draws, settings.seed)
-            limits |= {(name, metric, part): (each["low"], each["high"])
-                       for metric, parts in found.items() for part, each in parts.items()}
-            continue
-        for metric, parts in scores.items():
-            for part in parts if isinstance(parts, dict) else ():
-                key = metric if part == "mean" else f"{metric}_{part}"
-                if None not in (error := scores["standard_error"].get(key), parts[part]):
-                    limits[name, metric, part] = parts[part] - 1.96 * error, parts[part] + 1.96 * error
-    if drawn:
-        told.append(f"Intervals of {', '.join(drawn)}: bootstrap over persons, {settings.draws} draws.")
-    if others := [name for name in columns if name not in drawn]:
-        told.append(f"Intervals of {', '.join(others)}: 1.96 standard errors, of means alone.")
-    return limits
-
-
-def gallery_of(poses, persons, count):
-    """Groups of test persons for report_persons.gallery, and its function of a row."""
-    if not poses:
-        return [], None
-    names = list(poses)
-    errors = {name: person_errors(pose, persons.truth, persons.skeleton, persons.box_side)
-              for name, pose in poses.items()}
-    last = errors[names[-1]]
-    order = np.argsort(last, kind="stable")
-    order = order[np.isfinite(last[order])]
-    middle = max(0, (len(order) - count) // 2)
-    groups = [("Worst", f"The largest errors of {names[-1]}.", order[::-1][:count].tolist(), False),
-              ("Median", f"As many persons have smaller errors of {names[-1]} as larger ones.",
-               order[middle:middle + count].tolist(), False),
-              ("Best", f"The smallest errors of {names[-1]}.", order[:count].tolist(), False)]
-    if len(names) > 1:
-        changed = zip(("better", "worse"), changed_most(errors[names[0]], last, count))
-        groups[2:2] = [(f"Became {kind} most", f"From {names[0]}, left, to {names[-1]}, right.", rows.tolist(), True)
-                       for kind, rows in changed]
-    margin = round((persons.crop_size - persons.box_side) / 2)  # shown is the box, not the context round it
-
-    def person(row):
-        crop = persons.crops[row, margin:-margin or None, margin:-margin or None].numpy()
-        chosen = dict.fromkeys((names[0], names[-1]))
-        return GalleryPerson(persons.dataset["test"]["image"][row],
-                             crop.view(np.uint16) if crop.dtype == np.int16 else crop, persons.truth[row] - margin,
-                             [(name, poses[name][row] - margin, float(errors[name][row])) for name in chosen],
-                             persons.skeleton)
-    return groups, person
 
 
 def roads_of(settings, tests, trained, persons, groups):
@@ -213,13 +135,16 @@ def roads_of(settings, tests, trained, persons, groups):
             "Not shown: there are no predictions of test persons here; --photos shows a photograph's.", None
     device = choose_device(settings.device)
     stages = load_stages(settings.checkpoint_dir, persons if rows else None, device)
+    stale = [number for number, (before, stage) in enumerate(zip(stages, stages[1:]), 2)
+             if stage.refines != before.fingerprint]
+    warning = "".join(f" Warning: stage {number} was trained on the output of other weights." for number in stale)
     flip_test = bool(tests and (tests[max(tests)].get("settings") or {}).get("flip_test"))
     found = []
     for row in rows:
         image = persons.dataset["test"]["image"][row]
         crops = LooseCrops(persons.crops[[row]].to(device), persons.context, persons.pixels, persons.skeleton)
         group = next((title.lower() for title, _, own, _ in groups if row in own), None)
-        facts = f"Test person {row}, {image}" + (f": among “{group}” of the gallery." if group else ".")
+        facts = f"Test person {row}, {image}" + (f": among “{group}” of the gallery." if group else ".") + warning
         found.append((row, f"road-{row}", image, facts, road(stages, crops, 0, flip_test), persons.truth[row]))
     posing = Posing(stages, device) if settings.photos else None
     for number, path in enumerate(settings.photos):
@@ -234,7 +159,7 @@ def roads_of(settings, tests, trained, persons, groups):
         crops = LooseCrops(crop[None].to(device), first.context, first.pixels, first.skeleton)
         x, y, side = poses.boxes[0]
         facts = f"Of {path}, {photo.size[0]} by {photo.size[1]} pixels, the square at x {x:.1f}, y {y:.1f} with a " \
-            f"side of {side:.1f}, which predict.py ends with."
+            f"side of {side:.1f}, which predict.py ends with.{warning}"
         found.append((None, f"road-photo-{number}", Path(path).name, facts, road(stages, crops, 0, posing.flip_test),
                       None))
     return found, None, stages[0].skeleton

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .comparison import changed_most, person_errors
 from .drawing import CENTRE, LEFT, RIGHT, TRUTH
 from .report_html import (
     anchor,
@@ -38,6 +39,42 @@ class GalleryPerson:
     truth: np.ndarray
     poses: list
     skeleton: Skeleton
+
+
+def gallery_of(poses, persons, count):
+    """Whom a gallery shows: its groups, and its function of a row.
+
+    poses    name -> (N, J, 2) crop pixels, in the order of stages
+    persons  the test split, on a CPU
+    count    persons of each group at most
+    """
+    if not poses:
+        return [], None
+    names = list(poses)
+    errors = {name: person_errors(pose, persons.truth, persons.skeleton, persons.box_side)
+              for name, pose in poses.items()}
+    last = errors[names[-1]]
+    order = np.argsort(last, kind="stable")
+    order = order[np.isfinite(last[order])]
+    middle = max(0, (len(order) - count) // 2)
+    groups = [("Worst", f"The largest errors of {names[-1]}.", order[::-1][:count].tolist(), False),
+              ("Median", f"As many persons have smaller errors of {names[-1]} as larger ones.",
+               order[middle:middle + count].tolist(), False),
+              ("Best", f"The smallest errors of {names[-1]}.", order[:count].tolist(), False)]
+    if len(names) > 1:
+        changed = zip(("better", "worse"), changed_most(errors[names[0]], last, count))
+        groups[2:2] = [(f"Became {kind} most", f"From {names[0]}, left, to {names[-1]}, right.", rows.tolist(), True)
+                       for kind, rows in changed]
+    margin = round((persons.crop_size - persons.box_side) / 2)  # shown is the box, not the context round it
+
+    def person(row):
+        crop = persons.crops[row, margin:-margin or None, margin:-margin or None].numpy()
+        chosen = dict.fromkeys((names[0], names[-1]))
+        return GalleryPerson(persons.dataset["test"]["image"][row],
+                             crop.view(np.uint16) if crop.dtype == np.int16 else crop, persons.truth[row] - margin,
+                             [(name, poses[name][row] - margin, float(errors[name][row])) for name in chosen],
+                             persons.skeleton)
+    return groups, person
 
 
 def gallery(groups, persons, unit, pictures, roads, why):

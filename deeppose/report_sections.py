@@ -20,8 +20,9 @@ def look_of(name):
 
 # ---- what was trained
 
-def training(stages, dataset):
-    """stages: with "title", and "facts" and "settings", both name -> text; dataset: name -> text, None without one."""
+def training(stages, dataset, unfinished):
+    """stages: with "title", and "facts" and "settings", both name -> text; dataset: name -> text, None without one;
+    unfinished: names of networks."""
     parts = []
     if dataset:
         parts.append(table("The data", ["", "data set"], list(map(list, dataset.items())), words=True))
@@ -33,6 +34,8 @@ def training(stages, dataset):
         parts.append(_side_by_side("The training", [(stage.title, stage.facts) for stage in stages]))
         parts.append(details("All settings", _side_by_side("Settings", [
             (stage.title, stage.settings) for stage in stages])))
+    if unfinished:
+        parts.append(missing(f"Begun and not finished: {', '.join(unfinished)}."))
     return section("training", "What was trained on what", *parts)
 
 

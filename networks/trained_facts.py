@@ -51,6 +51,12 @@ def training_facts(checkpoint_dir):
     return found
 
 
+def unfinished(checkpoint_dir):
+    """Names of the networks in a folder whose training was begun and has left none that later steps use."""
+    return sorted(path.stem.removesuffix("_last") for path in Path(checkpoint_dir).glob("stage*_last.pt")
+                  if not path.with_name(path.name.replace("_last.pt", ".pt")).exists())
+
+
 def _trained(number, checkpoints):
     first = checkpoints[0]
     history = [row for checkpoint in checkpoints for row in checkpoint["history"]]

@@ -176,19 +176,13 @@ def test_scores_are_those_of_the_report_with_bootstrap_intervals(run, page):
     text = " ".join(page.section("scores").split())
     for name, pose in poses.items():
         hits = joint_hits(pose, persons.truth, reference_lengths(persons.truth, LSP, persons.box_side), 0.2)
-        low, high = (float(value) for value in report.limits_of(
-            {name: scores[name]}, {name: pose}, persons, _Draws(), [])[name, "pck@0.2", "mean"])
+        low, high = report.limits_of({name: scores[name]}, {name: pose}, persons, 100, 0)[0][name, "pck@0.2", "mean"]
         assert f"{cell(scores[name]['pck@0.2']['mean'])} ({low:.1f} to {high:.1f})" in text
         generator = np.random.default_rng(0)
         drawn = [100 * np.nanmean(hits[generator.integers(10, size=10)], 0).mean() for _ in range(100)]
         assert [low, high] == pytest.approx(np.percentile(drawn, (2.5, 97.5)), abs=1e-6)
     assert "bootstrap over persons, 100 draws" in text and "the whole image squared" in text
     assert re.search(r"stage 2 over stage 1 .*PCK@0.2 [-+]\d+\.\d \([-+]\d+\.\d to [-+]\d+\.\d\)", text)
-
-
-class _Draws:
-    """Settings of the bootstrap, without a folder of data."""
-    draws, seed, data_dir = 100, 0, "none"
 
 
 def test_without_persons_intervals_are_of_the_standard_errors(run, tmp_path):
@@ -369,8 +363,10 @@ def test_what_there_is_is_shown_and_what_is_not_is_said(run, tmp_path):
     assert "No confidence was tested" in page.section("reliability")
     (tmp_path / "log").mkdir()
     (tmp_path / "log/stage1_training.csv").write_text("epoch,loss,pdj\n1,0.5,nan\n2,0.25,30.0\n")
-    make(folder, "--out", tmp_path / "b.html", runs=tmp_path / "log", data="none", checkpoints="none")
+    (tmp_path / "log/stage1_last.pt").touch()
+    make(folder, "--out", tmp_path / "b.html", runs=tmp_path / "log", data="none", checkpoints=tmp_path / "log")
     page = Page(tmp_path / "b.html")
+    assert "Begun and not finished: stage1." in page.section("training")
     assert "0.25" in page.section("curves") and "No finished training here" in page.section("training")
     make(folder, "--out", tmp_path / "c.html", checkpoints="none")
     assert "no trained stage 1 here" in Page(tmp_path / "c.html").section("roads")
@@ -387,7 +383,7 @@ def test_predictions_of_another_run_are_left_out(run, tmp_path):
     make(folder, "--persons", "3", persons.dataset["test"]["image"][6], runs=tmp_path / "runs")
     page = Page(tmp_path / "runs/report.html")
     assert re.findall(r"Test person (\d+)", page.section("roads")) == ["3", "6"]
-    assert "Stage 1's predictions score 100.0 where the newest test says" in page.section("scores")
+    assert "Stage 1's predictions score 100.0 where the test of all stages says" in page.section("scores")
     assert "Became better" not in page.section("gallery")
 
 
