@@ -66,7 +66,7 @@ def main(argv=None):
                                                 "quotes, or - for a list on standard input"))
     inputs, missing, others = find_inputs(settings.paths, settings.out, lambda: sys.stdin.buffer.read())
     check_output(settings, inputs)
-    boxes_of = given_boxes(settings)
+    boxes_of = given_boxes(settings, inputs)
     if any(one.video for one in inputs):
         from deeppose.videos import pyav
         pyav()  # told before any work where it is missing
@@ -88,7 +88,7 @@ def check_output(settings, inputs):
         raise UserError(f"{os.path.abspath(there[0])} is there already; --overwrite replaces it, or name another --out")
 
 
-def given_boxes(settings):
+def given_boxes(settings, inputs):
     """Function of a photograph's path that gives boxes of its persons, (P, 4), and its id in COCO's form or None; of
     every one None where the persons are to be found."""
     given = [f"--{name}" for name, value in (("box", any(settings.box)), ("boxes", settings.boxes != "none"),
@@ -96,7 +96,14 @@ def given_boxes(settings):
     if len(given) > 1:
         raise UserError(f"{' and '.join(given)} are both given; leave one of them out")
     if given == ["--boxes"]:
-        return read_boxes(settings.boxes).of
+        boxes = read_boxes(settings.boxes)
+        if unnamed := [one.path for one in inputs if boxes.name_of(one.path) is None]:
+            if len(unnamed) == len(inputs):
+                raise UserError(f"{os.path.abspath(settings.boxes)} names none of the inputs, such as "
+                                f"{unnamed[0]}; it must name them by their paths, or by the ends of these")
+            print(f"note: {settings.boxes} does not name {len(unnamed)} of {len(inputs)} inputs, such as {unnamed[0]}: "
+                  "nobody is looked for there")
+        return boxes.of
     if given != ["--box"]:
         return lambda path: (None, None)
     try:
@@ -112,6 +119,8 @@ def load_model(settings, device):
     if folder == CHECKPOINT_DIR and not os.path.lexists(os.path.join(folder, "stage1.pt")) and RELEASED.is_dir():
         print(f"note: no stage1.pt in {folder}/: the released model is used, {RELEASED / 'stage1.pt'}")
         folder = RELEASED
+    elif os.path.isfile(folder):
+        raise UserError(f"{os.path.abspath(folder)} is a file; --checkpoint-dir takes the folder of a stage1.pt")
     return load_stages(folder, None, device), folder
 
 
@@ -154,13 +163,18 @@ def predict(settings, inputs, missing, others, boxes_of):
     for one in unusable:
         print(f"can't be used: {one['file']}: {one['reason']}", file=sys.stderr)
     films = [found[one.path] for one in inputs if one.video and one.path in found]
-    what = [f"{len(found) - len(films)} photographs"] * (len(found) > len(films) or not films)
-    what += [f"{len(films)} videos of {sum(films)} frames"] * bool(films)
-    print(f"{' and '.join(what)}, {persons} poses in {watch.seconds:.1f} s, {found.total() / watch.seconds:.1f} a "
-          f"second on {device}; written to {settings.out}" + (f"; {others} other files left aside" if others else ""))
+    what = [counted(len(found) - len(films), "photograph")] * (len(found) > len(films) or not films)
+    what += [f"{counted(len(films), 'video')} of {counted(sum(films), 'frame')}"] * bool(films)
+    print(f"{' and '.join(what)}, {counted(persons, 'pose')} in {watch.seconds:.1f} s, "
+          f"{found.total() / watch.seconds:.1f} a second on {device}; written to {settings.out}"
+          + (f"; {counted(others, 'other file')} left aside" if others else ""))
     if unusable:
         raise Failure(f"{len(unusable)} of {len(inputs) + len(missing)} inputs can't be used, or not to their end, as "
                       "told above; the others are done")
+
+
+def counted(number, what):
+    return f"{number} {what}" + "s" * (number != 1)
 
 
 def looking(settings, posing, boxes_of):

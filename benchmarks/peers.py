@@ -110,7 +110,7 @@ class Ours:
         device = torch.device("cpu")
         self.posing = predict.posing_of(
             self.settings, predict.load_model(self.settings, device)[0], device)
-        self.look = predict.looking(self.settings, self.posing, predict.given_boxes(self.settings))
+        self.look = predict.looking(self.settings, self.posing, predict.given_boxes(self.settings, []))
 
     def __call__(self, paths):
         begun = time.process_time()

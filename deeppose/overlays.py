@@ -13,7 +13,7 @@ OUTLINE, INK = (20, 20, 20), (255, 255, 255)
 SMALLEST, LARGEST = 400, 2000  # longer side of an overlay, pixels: small photographs are enlarged, large ones reduced
 SMOOTHING = 3                  # lines are drawn so many times larger and reduced, which smooths them
 LINES_PER_PERSON = 55          # the extent of a pose, in widths of its lines
-THINNEST, THICKEST = 2.0, 14.0  # lines, overlay pixels
+THINNEST, THICKEST = 2.0, 36.0  # lines, overlay pixels
 FADED = 0.35                   # opacity of what is in doubt
 
 

@@ -24,15 +24,17 @@ class PersonBoxes:
     boxes: dict = field(default_factory=lambda: defaultdict(list))
     ids: dict = field(default_factory=dict)
 
-    def of(self, path):
-        """Boxes (P, 4) of the persons of an image by its path: those of the longest name that it ends in; none where
-        the file does not tell of it. And the image's id, or None."""
+    def name_of(self, path):
+        """The longest name in the file that an image's path ends in; None where the file does not tell of it."""
         parts = os.path.abspath(path).replace("\\", "/").split("/")
-        for start in range(len(parts)):
-            name = "/".join(parts[start:])
-            if name in self.boxes or name in self.ids:
-                return np.array(self.boxes.get(name, ()), float).reshape(-1, 4), self.ids.get(name)
-        return np.empty((0, 4)), None
+        names = ("/".join(parts[start:]) for start in range(len(parts)))
+        return next((name for name in names if name in self.boxes or name in self.ids), None)
+
+    def of(self, path):
+        """Boxes (P, 4) of the persons of an image by its path, none where the file does not tell of it; and the image's
+        id, or None."""
+        name = self.name_of(path)
+        return np.array(self.boxes.get(name, ()), float).reshape(-1, 4), self.ids.get(name)
 
 
 def squares(boxes, margin):

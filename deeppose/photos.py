@@ -52,8 +52,12 @@ def read_photo(path, pixels, least_side=None):
     Raises      Unreadable
     """
     try:
+        if not os.path.exists(path):
+            raise Unreadable("a link to what is not there" if os.path.islink(path) else "not there any more")
         if not stat.S_ISREG(os.stat(path).st_mode):  # opening a FIFO would wait for ever
             raise Unreadable("no regular file")
+        if not os.path.getsize(path):
+            raise Unreadable("an empty file")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what is odd about a file that can be read
             with Image.open(path, formats=FORMATS) as image:

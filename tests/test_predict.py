@@ -254,7 +254,9 @@ def test_what_can_not_be_used_is_named_and_the_rest_is_done(photos, tmp_path, ca
     (["{here}/a.jpg", "--box", "5", "5", "5", "9"], "--box: the box 5 5 5 9 has no area"),
     (["{here}/a.jpg", "--box", "0", "0", "9", "9", "--boxes", "b.csv"], "given; leave one of them out"),
     (["{here}/a.jpg", "--boxes", "b.csv"], "b.csv is no file of boxes"),
+    (["{here}/a.jpg", "--boxes", "{here}/c.csv"], "c.csv names none of the inputs, such as .*a.jpg"),
     (["{here}/a.jpg", "--checkpoint-dir", "{here}"], "stage1.pt not found"),
+    (["{here}/a.jpg", "--checkpoint-dir", "{here}/a.jpg"], "a.jpg is a file; --checkpoint-dir takes the folder"),
 ])
 def test_wrong_usage_is_told_in_a_line_and_leaves_nothing(tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
@@ -262,6 +264,7 @@ def test_wrong_usage_is_told_in_a_line_and_leaves_nothing(tmp_path, monkeypatch,
     here.mkdir()
     if arguments[0] != "{here}":
         Image.new("RGB", (9, 9)).save(here / "a.jpg")
+        (here / "c.csv").write_text("file,x0,y0,x1,y1\nb.jpg,0,0,5,5\n")
     with pytest.raises(UserError, match=message) as error:
         run(*(argument.format(here=here) for argument in arguments))
     assert error.value.status == 2 and not list(tmp_path.glob("predictions/*"))
@@ -342,7 +345,10 @@ def test_odd_images_are_read(tmp_path):
     assert np.allclose(np.asarray(read_photo(tmp_path / "print.jpg", RGB).image)[0, 0], [255, 0, 0], atol=8)
     os.mkfifo(tmp_path / "pipe.jpg")
     Image.new("1", (14000, 14000)).save(tmp_path / "huge.png")
-    for name, reason in (("pipe.jpg", "no regular file"), ("huge.png", "more than 178 million pixels")):
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "link.jpg").symlink_to("gone.jpg")
+    for name, reason in (("pipe.jpg", "no regular file"), ("huge.png", "more than 178 million pixels"),
+                         ("empty.jpg", "an empty file"), ("link.jpg", "a link to what is not there")):
         with pytest.raises(Unreadable, match=reason):
             read_photo(tmp_path / name, RGB)
 
