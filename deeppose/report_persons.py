@@ -149,9 +149,12 @@ def _road(name, title, facts, way, truth, pictures, skeleton):
     for number, (pose, sure) in enumerate(zip(way.poses, way.confidences), 1):
         if number > 1:
             look = way.refinements[number - 2]
-            steps.append(_step(f"Stage {number}: each joint's window", *_windows(
-                title, number, way, truth, pictures, skeleton)) if look.whole is None else
-                _step(f"Stage {number}: the person again", *_whole(title, number, way, truth, pictures, skeleton)))
+            if look.windows:
+                steps.append(_step(f"Stage {number}: each joint's window", *_windows(
+                    title, number, way, truth, pictures, skeleton)))
+            else:
+                steps.append(_step(f"Stage {number}: the person again", *_whole(
+                    title, number, way, truth, pictures, skeleton)))
         figure = element("figure", picture(
             f"{title}: the pose after stage {number}", f"{name}-crop", side, *known,
             pose_layer(pose, skeleton, side, "predicted"), again=True),
@@ -181,12 +184,15 @@ def _heatmaps(title, look, pose, truth, pictures, skeleton):
             f"{title}: heatmap of {joint}, brightest {_where(heat)}", pictures.of(image), size,
             *(ring(joints[index], size, colour, 0.06) for joints, colour in places)), element("figcaption", joint)))
     return [paragraph("Bright where the network looks for the joint, each in square roots of shares of its peak; the "
-                      "orange ring is the joint that was read from it."), element("div", *figures, class_="cards")]
+                      "orange ring is the joint as it goes on."), element("div", *figures, class_="cards")]
 
 
 def _whole(title, number, way, truth, pictures, skeleton):
     """What the network of a stage that looks at the person again sees, and its heatmaps."""
-    look, size = way.refinements[number - 2].whole, len(way.refinements[number - 2].whole.seen)
+    look, agreement = way.refinements[number - 2].whole, way.refinements[number - 2].agreement
+    if look is None:
+        return [missing("None: no epoch of it was better on validation persons, and the pose is left as it is.")]
+    size = len(look.seen)
     layers = [] if truth is None else [pose_layer(look.place(truth), skeleton, size, "truth")]
     figure = element("figure", picture(
         f"{title}: what stage {number} sees, with the pose that it is told", pictures.of(look.seen), size, *layers,
@@ -195,6 +201,8 @@ def _whole(title, number, way, truth, pictures, skeleton):
                               "pose, which it is told"))
     return [element("div", figure, class_="cards large"),
             *_heatmaps(title, look, way.poses[number - 1], truth, pictures, skeleton),
+            *([paragraph(f"A joint that moved no further than {agreement:g} lengths of the pose so far has the middle "
+                         "of both places.")] if agreement else []),
             details("Numbers", _moves(number, way, truth, skeleton))]
 
 

@@ -8,7 +8,7 @@ from deeppose.crops import box_windows, make_windows, reduction_for, sample_wind
 from deeppose.inference import diameters
 
 from .integral import IntegralNet, shares_of
-from .trained_stages import run_with_confidence
+from .trained_stages import PoseStage, run_with_confidence
 
 
 @dataclass
@@ -33,15 +33,17 @@ class Look:
 class Refinement:
     """A cascade stage's look at one person.
 
-    length   the incoming pose's diameter, crop pixels
-    side     of the joints' windows, crop pixels
-    windows  joint index -> (s, s, C) what its network sees, as stored; empty where one network sees the whole person
-    whole    Look of that one; None where each joint has a window
+    length     the incoming pose's diameter, crop pixels
+    side       of the joints' windows, crop pixels
+    windows    joint index -> (s, s, C) what its network sees, as stored; empty where one network sees the whole person
+    whole      Look of that one; None where each joint has a window, or where that one leaves poses as they are
+    agreement  of that one: how far a joint may move, in lengths, for the middle of both places to be taken
     """
     length: float
     side: float
     windows: dict
     whole: Look | None
+    agreement: float
 
 
 @dataclass
@@ -87,16 +89,18 @@ def road(stages, persons, row, flip_test):
     for stage, incoming in zip(stages[1:], poses):
         length = diameters(incoming, persons.skeleton, stage.smallest_diameter * persons.box_side)
         usual_side, windows, whole = stage.usual_side * persons.box_side, {}, None
-        if hasattr(stage, "windows"):  # one network that sees the person again
-            window = stage.windows(incoming, persons.skeleton, persons.box_side)
-            whole = look(stage.network, window, stage.input_size, usual_side, stage.pixels, stage.flip_test,
-                         to_window(incoming, window))
+        if isinstance(stage, PoseStage):
+            window, _ = stage.windows(incoming, persons.skeleton, persons.box_side)
+            if not stage.still:
+                whole = look(stage.network, window, stage.input_size, usual_side, stage.pixels, stage.flip_test,
+                             to_window(incoming, window))
         else:
             for joint, (network, _) in sorted(stage.networks.items()):
                 windows[joint] = as_stored(sampled(make_windows(incoming[:, joint], stage.sigma * length),
                                                    network.arguments["crop_size"], usual_side, stage.pixels),
                                            stage.pixels)
-        refinements.append(Refinement(length.item(), stage.sigma * length.item(), windows, whole))
+        refinements.append(Refinement(length.item(), stage.sigma * length.item(), windows, whole,
+                                      getattr(stage, "agreement", 0.0)))
     crop = crops[places][0].cpu().numpy()
     box = box_windows(1, persons.crop_size, persons.context, persons.device)
     return Road(crop.view(np.uint16) if crop.dtype == np.int16 else crop, persons.box_side,

@@ -19,7 +19,6 @@ from cascade_net import CascadeNet
 from deeppose import arrays, report_charts, report_html
 from deeppose.checkpoints import save_checkpoint
 from deeppose.comparison import person_errors
-from deeppose.crops import box_windows
 from deeppose.errors import Failure, UserError
 from deeppose.metrics import joint_hits, reference_lengths
 from deeppose.persons import LooseCrops, load_persons
@@ -30,7 +29,9 @@ from deeppose.skeletons import LSP, Skeleton
 from deeppose.testing import add_confidence, gain, mean_pose, score_persons
 from figures.scene import draw_figure
 from networks.integral import IntegralNet
+from networks.pose_refiner import begun_as
 from networks.road import heatmaps, road
+from networks.trained_facts import training_facts
 from networks.trained_stages import CascadeStage, Stage1, load_stages, run_with_confidence
 
 CPU = torch.device("cpu")
@@ -273,39 +274,35 @@ def test_heatmaps_are_shares_of_their_peak(run):
         assert heatmaps(CascadeNet(67, 0.05), torch.zeros(1, 3, 67, 67), LSP, False) is None
 
 
-class _Again:
-    """A stage that looks at whole persons in a window round their pose, and moves them by a pixel."""
-    smallest_diameter, usual_side, sigma, input_size, flip_test, fingerprint = 0.2, 1.0, 1.0, 32, True, "again"
-    pixels = RGB
-
-    @staticmethod
-    def network(images, told):
-        return torch.relu(1 - (told[..., :1, None] - torch.linspace(-0.5, 0.5, 8)).abs() * 4).expand(-1, -1, 8, -1)
-
-    network.mirrored = None
-
-    def windows(self, joints_px, skeleton, box_side):
-        return box_windows(len(joints_px), 96, 1.5)
-
-    def refine(self, persons, rows, joints_px, *batch_size):
-        return joints_px + 1
-
-    def refine_with_confidence(self, persons, rows, joints_px, own, batch_size=64):
-        return joints_px + 1, own
-
-
-def test_a_stage_that_sees_the_person_again_has_one_window(run, monkeypatch):
+@pytest.mark.parametrize("best_epoch", [1, 0])
+def test_a_stage_that_sees_the_person_again_has_one_window(run, tmp_path, best_epoch):
     folder, persons, _, _ = run
-    stages = [*load_stages(folder / "checkpoints", persons, CPU)[:1], again := _Again()]
-    again.network = torch.nn.Module()
-    again.network.forward = _Again.network
-    again.network.mirrored = lambda output, partner: output.flip(3)[:, partner]
+    shutil.copy(folder / "checkpoints/stage1.pt", tmp_path)
+    torch.manual_seed(0)
+    first = load_stages(tmp_path, persons, CPU)[0]
+    network = begun_as(first.network)
+    network.told.weight.data.normal_(0, 0.5)
+    save_checkpoint(tmp_path / "stage2_shared.pt", {
+        "kind": "pose_refiner", "network": network.arguments, "weights": network.state_dict(), "sigma": 1.25,
+        "smallest_diameter": 0.2, "usual_side": 1.0, "flip_test": True, "refines": first.fingerprint, "settings": {},
+        "dataset": "lsp", "skeleton": LSP.plain(), "pixels": RGB.plain(), "joint": "shared", "best_epoch": best_epoch,
+        "upright": True, "agreement": 0.0, "input_size": 32, "history": []})
+    stages = load_stages(tmp_path, persons, CPU)
     way = road(stages, persons, 2, False)
-    assert not way.refinements[0].windows and way.refinements[0].whole.seen.shape == (32, 32, 3)
-    assert way.refinements[0].whole.maps.shape == (14, 8, 8)
     text = str(report.report_persons.roads([("road-2", "it", "facts", way, None)], report_html.Pictures(64, 50), LSP,
                                            "").content)
-    assert "Stage 2: the person again" in text and "heatmap of neck" in text
+    assert not way.refinements[0].windows and "Stage 2: the person again" in text
+    assert "the pose is left as it is" in text if best_epoch == 0 else "what stage 2 sees" in text
+    if best_epoch == 0:
+        assert way.refinements[0].whole is None
+        return
+    look = way.refinements[0].whole
+    assert look.seen.shape == (32, 32, 3) and look.maps.shape == (14, 8, 8)
+    # the stage's joints are those that are read from the maps shown, in the window shown
+    joints, _ = stages[1].network.joints(torch.from_numpy(look.maps)[None].clamp(min=1e-9).log())
+    assert look.place(way.poses[1]) == pytest.approx((joints[0].numpy() + 0.5) * 32 - 0.5, abs=0.05)
+    facts = training_facts(tmp_path)[2].facts
+    assert facts["network"] == "pose_refiner, efficientnet_lite0" and "1.25 extents" in facts["sees"]
 
 
 def test_depth_and_a_skeleton_without_limbs_have_a_road():
