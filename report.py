@@ -41,8 +41,9 @@ SEED = 0                        # 0 ... 4294967295: of the bootstrap
 DRAWS = 1000                    # 100 ... 100000: of the bootstrap
 DEVICE = "auto"                 # auto, cpu, cuda, cuda:1, mps: for the roads
 
-LARGEST = 5_000_000  # bytes of the page
-PICTURES = ((360, 85), (280, 75), (200, 65), (128, 50))  # side in pixels and quality: the first that fit
+# bytes of the page; of its pictures side in pixels and quality, the first that fit into it
+LARGEST = 5_000_000
+PICTURES = ((360, 85), (280, 75), (200, 65), (128, 50))
 
 
 def main(argv=None):
@@ -176,11 +177,12 @@ def rows_of(wanted, persons, groups):
         raise UserError("--persons needs the test persons; prepare them, or name another --data-dir")
     images, rows = persons.dataset["test"]["image"], []
     for name in wanted:
-        row = images.index(name) if name in images else int(name) if name.isdecimal() else -1
-        if not 0 <= row < len(images):
+        own = [row for row, image in enumerate(images) if image == name]  # several persons may share a photograph
+        own = own or ([int(name)] if name.isdecimal() and int(name) < len(images) else [])
+        if not own:
             raise UserError(f"no test person {name!r}; there are rows 0 ... {len(images) - 1}, and photographs such as "
                             f"{images[0]}")
-        rows.append(row)
+        rows += own
     return list(dict.fromkeys(rows))
 
 
