@@ -12,6 +12,7 @@ from deeppose import near_duplicates, raw_files, stored_crops
 from deeppose.errors import Failure, UserError
 from deeppose.skeletons import skeleton_of
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 JOINTS = len(k2hpd_data.K2HPD.joints)
 
 

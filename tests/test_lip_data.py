@@ -11,6 +11,7 @@ from deeppose import stored_crops
 from deeppose.errors import Failure, UserError
 from lip_data import LIP
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 JOINTS = np.random.default_rng(0).integers(5, 60, (40, 16, 2)).astype(float)
 
 

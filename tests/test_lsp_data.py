@@ -22,6 +22,7 @@ from deeppose.errors import Failure, UserError
 from deeppose.pixels import RGB
 from deeppose.skeletons import LSP
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 RIGHT, LEFT = LSP.index("r_wrist"), LSP.index("l_wrist")
@@ -88,7 +89,8 @@ BLOBS = ["--lsp-train-images", 8, "--crop-size", 128, "--duplicate-distance", 0,
          "--validation-share", 0.25]
 
 
-def test_drawn_figures_become_arrays(raw_dir, tmp_path, capsys):
+def test_drawn_figures_become_arrays(raw_dir, tmp_path, capsys, monkeypatch):
+    monkeypatch.undo()  # with the picture
     made = prepare(tmp_path, raw_dir, "--train-on", "lsp", "--lsp-train-images", 30, "--crop-size", 64)
     for split, count in (("train", 30), ("test", 10)):
         assert made[f"{split}_images"].shape == (count, 64, 64, 3) and made[f"{split}_images"].dtype == np.uint8
@@ -213,6 +215,11 @@ def sides(made, split="train"):
     return made[f"{split}_boxes"][:, 2]
 
 
+@pytest.fixture(scope="module")
+def copied_once(blob_dir, tmp_path_factory):
+    return prepare(tmp_path_factory.mktemp("copied_once"), blob_dir, *BLOBS, "--extra-copies", 1)
+
+
 ORIGINALS = 18  # training persons of the blobs, 4 of them held out; a copy of each of the others follows
 
 
@@ -231,10 +238,8 @@ ORIGINALS = 18  # training persons of the blobs, 4 of them held out; a copy of e
      and set(np.flatnonzero(sides(before) < sides(after))) <= set(np.flatnonzero(
          np.isnan(after["train_labels"]).any((1, 2))))),
 ])
-def test_every_knob_does_what_it_says(blob_dir, tmp_path, flag, values, holds):
-    common = [*BLOBS, "--extra-copies", 1]
-    before = prepare(tmp_path / "before", blob_dir, *common)
-    after = prepare(tmp_path / "after", blob_dir, *common, f"--{flag}", *values)
+def test_every_knob_does_what_it_says(blob_dir, copied_once, tmp_path, flag, values, holds):
+    before, after = copied_once, prepare(tmp_path, blob_dir, *BLOBS, "--extra-copies", 1, f"--{flag}", *values)
     assert holds(before, after) and not holds(before, before)
 
 
