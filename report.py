@@ -106,7 +106,7 @@ def gathered(settings, tests, trained, logs, predicted):
     why = "Not told: there are no test persons here (no data/dataset.json)." if persons is None else \
         "Not told: there are no predictions of test persons; run: python test_stage1.py"
     unit = "torso diameters" if skeleton and skeleton.diameter else "half box sides"
-    groups, person = report_persons.gallery_of(poses, persons, settings.shown)
+    groups, person = report_persons.gallery_of(poses, kinds, persons, settings.shown)
     roads, why_no_road, road_skeleton = roads_of(settings, tests, trained, persons, groups)
     shown_rows = {row for row, *_ in roads}
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from .comparison import changed_most, person_errors
 from .drawing import CENTRE, LEFT, RIGHT, TRUTH
+from .report_errors import KINDS
 from .report_html import (
     anchor,
     arrow,
@@ -31,7 +32,7 @@ class GalleryPerson:
     """image     name of the photograph
     pixels    (s, s, C) the box
     truth     (J, 2) its pixels, NaN = not annotated
-    poses     [(stage's name, (J, 2), mean error), ...]
+    poses     [(stage's name, (J, 2), mean error, how many joints are of which kind, in words), ...]
     skeleton  of them
     """
     image: str
@@ -41,10 +42,11 @@ class GalleryPerson:
     skeleton: Skeleton
 
 
-def gallery_of(poses, persons, count):
+def gallery_of(poses, kinds, persons, count):
     """Whom a gallery shows: its groups, and its function of a row.
 
     poses    name -> (N, J, 2) crop pixels, in the order of stages
+    kinds    name -> (N, J) of report_errors.error_kinds
     persons  the test split, on a CPU
     count    persons of each group at most
     """
@@ -65,6 +67,11 @@ def gallery_of(poses, persons, count):
         changed = zip(("better", "worse"), changed_most(errors[names[0]], last, count))
         groups[2:2] = [(f"Became {kind} most", f"From {names[0]}, left, to {names[-1]}, right.", rows.tolist(), True)
                        for kind, rows in changed]
+    if persons.skeleton.pairs:
+        exchanged = (kinds[names[-1]] == KINDS.index("exchanged")).sum(1)
+        most = np.argsort(-exchanged, kind="stable")[:count]
+        groups.append(("Exchanged most", f"The most joints of {names[-1]} that lie where the other side's are.",
+                       most[exchanged[most] > 0].tolist(), False))
     margin = round((persons.crop_size - persons.box_side) / 2)  # shown is the box, not the context round it
 
     def person(row):
@@ -72,9 +79,16 @@ def gallery_of(poses, persons, count):
         chosen = dict.fromkeys((names[0], names[-1]))
         return GalleryPerson(persons.dataset["test"]["image"][row],
                              crop.view(np.uint16) if crop.dtype == np.int16 else crop, persons.truth[row] - margin,
-                             [(name, poses[name][row] - margin, float(errors[name][row])) for name in chosen],
+                             [(name, poses[name][row] - margin, float(errors[name][row]), _in_words(kinds[name][row]))
+                              for name in chosen],
                              persons.skeleton)
     return groups, person
+
+
+def _in_words(kinds):
+    """How many joints of a person are of which kind: (J,) of report_errors.error_kinds."""
+    counts = [(int((kinds == number).sum()), kind) for number, kind in enumerate(KINDS)]
+    return ", ".join(f"{count} {kind}" for count, kind in counts if count) or "none counts"
 
 
 def gallery(groups, persons, unit, pictures, roads, why):
@@ -108,15 +122,17 @@ def _card(person, row, both, unit, pictures, roads, there):
     """there: names of the pictures that the page holds so far, which are not put in again."""
     name, size, shown = f"person-{row}", person.pixels.shape[0], person.poses if both else person.poses[-1:]
     drawn = []
-    for stage, pose, error in shown:
+    for stage, pose, error, told in shown:
         again = name in there
         there.add(name)
         drawn.append(picture(
-            f"{person.image}: the true pose, and {stage}'s with a mean error of {error:.2f} {unit}",
+            f"{person.image}: the true pose, and {stage}'s with a mean error of {error:.2f} {unit}; joints: "
+            f"{told}",
             name if again else pictures.of(person.pixels), size,
             pose_layer(person.truth, person.skeleton, size, "truth", "layer-truth"),
             pose_layer(pose, person.skeleton, size, "predicted", "layer-predicted"), name=name, again=again))
-    caption = [f"{person.image}: " + ", ".join(f"{stage} {error:.2f}" for stage, _, error in shown)]
+    caption = [f"{person.image}: " + ", ".join(f"{stage} {error:.2f}" for stage, _, error, _ in shown)]
+    caption.append(f" ({shown[-1][-1]})")
     if row in roads:
         caption += [" ", element("a", "its road", href=f"#road-{row}")]
     return element("figure", element("div", *drawn, class_="two") if both else drawn, element("figcaption", *caption))
