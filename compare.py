@@ -58,6 +58,8 @@ def compare(settings, paths):
     better, worse = changed_most(*errors, settings.shown)
 
     print(f"before: {paths[0]}\nafter:  {paths[1]}\n{len(truth)} persons")
+    if np.array_equal(before, after, equal_nan=True):
+        print("note: both predict the same")
     print(table(found, names))
     images, unit = persons.dataset["test"]["image"], "torso diameters" if skeleton.diameter else "half boxes"
     print(f"\nerror a joint, at most 1, {unit}: {np.nanmean(errors[0]):.3f} before, {np.nanmean(errors[1]):.3f} after")

@@ -45,9 +45,11 @@ def main(argv=None):
     settings = parse_settings(globals(), argv)
     if lacking := [name for name in EXTRAS if importlib.util.find_spec(name) is None]:
         raise UserError(f"{' and '.join(lacking)} not installed; run: pip install {' '.join(lacking)}")
+    out = Path(settings.out)
+    if out.is_dir():
+        raise UserError(f"{out.resolve()} is a folder; --out takes the name of a file")
     stages = load_stages(settings.checkpoint_dir, None, torch.device("cpu"), settings.stages or None)
     crops = real_crops(settings.data_dir, stages[0])
-    out = Path(settings.out)
     with claimed(out.parent, f"ONNX {out.stem}"):
         export(settings, stages, crops, out)
 

@@ -119,8 +119,6 @@ def load_model(settings, device):
     if folder == CHECKPOINT_DIR and not os.path.lexists(os.path.join(folder, "stage1.pt")) and RELEASED.is_dir():
         print(f"note: no stage1.pt in {folder}/: the released model is used, {RELEASED / 'stage1.pt'}")
         folder = RELEASED
-    elif os.path.isfile(folder):
-        raise UserError(f"{os.path.abspath(folder)} is a file; --checkpoint-dir takes the folder of a stage1.pt")
     return load_stages(folder, None, device), folder
 
 

@@ -35,6 +35,8 @@ def load_checkpoint(path, made_by, kinds=None, device="cpu"):
     where = path.resolve()
     if path.exists() and not path.is_file():
         raise UserError(f"{where} is no file; remove it and run: {made_by}")
+    if path.parent.is_file():
+        raise UserError(f"{where.parent} is a file; name the folder that checkpoints are in")
     try:
         checkpoint = read_tensors(path, device)
     except FileNotFoundError:

@@ -183,6 +183,8 @@ def test_what_can_not_be_exported_is_said(exported, tmp_path, monkeypatch):
         main(exported, "--data-dir", str(tmp_path))
     with pytest.raises(UserError, match="no trained stage 3"):
         main(exported, "--stages", "3")
+    with pytest.raises(UserError, match="is a folder; --out takes the name of a file"):
+        main(exported, "--out", str(tmp_path))
     monkeypatch.setattr(export_onnx, "LARGEST_FILE", 1000)
     with pytest.raises(UserError, match="--stages 1"):
         main(exported)

@@ -256,7 +256,7 @@ def test_what_can_not_be_used_is_named_and_the_rest_is_done(photos, tmp_path, ca
     (["{here}/a.jpg", "--boxes", "b.csv"], "b.csv is no file of boxes"),
     (["{here}/a.jpg", "--boxes", "{here}/c.csv"], "c.csv names none of the inputs, such as .*a.jpg"),
     (["{here}/a.jpg", "--checkpoint-dir", "{here}"], "stage1.pt not found"),
-    (["{here}/a.jpg", "--checkpoint-dir", "{here}/a.jpg"], "a.jpg is a file; --checkpoint-dir takes the folder"),
+    (["{here}/a.jpg", "--checkpoint-dir", "{here}/a.jpg"], "a.jpg is a file; name the folder that checkpoints"),
 ])
 def test_wrong_usage_is_told_in_a_line_and_leaves_nothing(tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
