@@ -20,8 +20,7 @@ def error_kinds(predicted, truth, skeleton, box_side):
     """
     spans = reference_lengths(truth, skeleton, box_side)[:, None]  # (N, 1)
     away, across = distances(predicted, truth), distances(predicted, truth[:, list(skeleton.mirror)])
-    other = np.arange(len(skeleton.joints)) != skeleton.mirror  # a joint of the middle has none
-    kinds = np.select([away <= TOLERANCE * spans, (across <= TOLERANCE * spans) & other, away <= NEAR * spans],
+    kinds = np.select([away <= TOLERANCE * spans, across <= TOLERANCE * spans, away <= NEAR * spans],
                       [KINDS.index(kind) for kind in ("right", "exchanged", "inaccurate")], KINDS.index("missed"))
     return np.where(np.isnan(truth).any(-1) | np.isnan(spans), -1, kinds)
 

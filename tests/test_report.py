@@ -19,6 +19,7 @@ from cascade_net import CascadeNet
 from deeppose import arrays, report_charts, report_html
 from deeppose.checkpoints import save_checkpoint
 from deeppose.comparison import person_errors
+from deeppose.crops import make_windows, sample_windows
 from deeppose.errors import Failure, UserError
 from deeppose.metrics import joint_hits, reference_lengths
 from deeppose.persons import LooseCrops, load_persons
@@ -31,7 +32,7 @@ from deeppose.testing import add_confidence, gain, mean_pose, score_persons
 from figures.scene import draw_figure
 from networks.integral import IntegralNet
 from networks.pose_refiner import begun_as
-from networks.road import heatmaps, road
+from networks.road import as_stored, heatmaps, road
 from networks.trained_facts import training_facts
 from networks.trained_stages import CascadeStage, Stage1, load_stages, run_with_confidence
 
@@ -282,6 +283,11 @@ def test_the_road_is_the_one_that_the_stages_take(run):
         assert np.abs(way.confidences[stage] - sure[stage][4].numpy()).max() < 1e-3
     moved = np.flatnonzero(np.abs(way.poses[1] - way.poses[0]).max(1))
     assert list(way.refinements[0].windows) == moved.tolist() == [LSP.index("r_wrist"), LSP.index("neck")]
+    look, (a, b) = way.refinements[0], LSP.diameter_indices
+    assert look.side == look.length == pytest.approx(np.linalg.norm(way.poses[0][a] - way.poses[0][b]).clip(0.2 * 64))
+    centre = torch.from_numpy(way.poses[0][[LSP.index("neck")]])
+    window = sample_windows(persons.crops, torch.tensor([4]), make_windows(centre, torch.tensor([look.side])), 67, 1)
+    assert np.abs(look.windows[LSP.index("neck")].astype(int) - as_stored(window, RGB)).max() <= 1
     # the box has 64 of the crop's 96 pixels, as many as the network sees: they are its middle
     assert np.abs(way.first.seen.astype(int) - persons.crops[4, 16:80, 16:80].numpy()).max() <= 1
     assert way.first.place(np.array([[16.0, 79.0]])) == pytest.approx(np.array([[0.0, 63.0]]))
