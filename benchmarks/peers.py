@@ -30,7 +30,7 @@ from deeppose import archives, arrays
 from deeppose.devices import Stopwatch
 from deeppose.errors import Failure, run
 from deeppose.inputs import Input
-from deeppose.metrics import diameters, joint_hits, limb_hits, overall_mean, standard_error
+from deeppose.metrics import diameters, joint_hits, limb_hits, overall_mean, part_means, standard_error
 from deeppose.parallel import usable_cores
 from deeppose.reports import provenance
 from deeppose.settings import parse_settings
@@ -71,7 +71,12 @@ def main(argv=None):
         for block in tqdm([paths[:16], *blocks], unit="block", leave=False, disable=None):  # the first one warms up
             for name, side in sides.items():
                 found[name].append(timed(side, block))
-    content = {name: figures([turn[0] for turn in turns[1:]], [turn[1:] for turn in turns[1:]], truth, skeleton)
+    poses = {name: np.concatenate([turn[0] for turn in turns[1:]]) for name, turns in found.items()}
+    missed = {name: np.isnan(each[:, list(skeleton.limb_indices)]).all((1, 2)) for name, each in poses.items()}
+    seen = ~np.any(list(missed.values()), axis=0)
+    counts = list(map(len, blocks))
+    content = {name: rates(counts, [turn[1:] for turn in turns[1:]]) | scores(poses[name], truth, skeleton, seen)
+               | {"missed": int(missed[name].sum()), "persons": len(truth), "persons whom all find": int(seen.sum())}
                for name, turns in found.items()}
     first = content["predict.py"]
     for name, each in content.items():
@@ -79,7 +84,8 @@ def main(argv=None):
                                                                            first["turns, images a second"]))
         print(f"{name:24} {each['images a second']:6.1f} images/s, {each['milliseconds of a core']:5.1f} ms of a core; "
               f"PCK@0.2 {each['pck@0.2']:.1f} ± {each['pck@0.2, error']:.1f}, PDJ at 0.5 {each['pdj 0.50']:.1f}, PCP "
-              f"{each['pcp_strict@0.5']:.1f} ± {each['pcp_strict@0.5, error']:.1f}; missed {each['missed']}")
+              f"{each['pcp_strict@0.5']:.1f} ± {each['pcp_strict@0.5, error']:.1f}; missed {each['missed']}; of whom "
+              f"all find {each['pck@0.2, of whom all find']:.1f} and {each['pcp_strict@0.5, of whom all find']:.1f}")
     path = Path(settings.result_dir, "peers.json")
     arrays.save_json(path, {"what": "predict.py and MediaPipe on LSP's test photographs, twelve joints, percent",
                             "peer": PACKAGE, "systems": content, **provenance(settings, watch.seconds)})
@@ -172,22 +178,25 @@ def timed(side, paths):
     return poses, time.perf_counter() - begun, cores
 
 
-def figures(poses, taken, truth, skeleton):
-    """Rates and scores of one side. poses: list of (B, J, 2); taken: list of (seconds, seconds of a core)."""
-    counts, poses = [len(each) for each in poses], np.concatenate(poses)
-    rates = [count / seconds for count, (seconds, _) in zip(counts, taken)]
+def rates(counts, taken):
+    """Of one side's turns: photographs of each, and (seconds, seconds of a core)."""
+    seconds, cores = zip(*taken)
+    return {"images a second": sum(counts) / sum(seconds), "milliseconds of a core": 1000 * sum(cores) / sum(counts),
+            "turns, images a second": [count / each for count, each in zip(counts, seconds)]}
+
+
+def scores(poses, truth, skeleton, seen):
+    """Percent of all persons (N, J, 2), with standard errors, and of those whom all sides find, seen (N,) bool."""
     spans, joints = diameters(truth, skeleton), list(skeleton.limb_indices)
     hits = {"pck@0.2": joint_hits(poses, truth, spans, 0.2)[:, joints],
             "pdj 0.50": joint_hits(poses, truth, spans, 0.5)[:, joints],
             "pcp_strict@0.5": limb_hits(poses, truth, skeleton)[:, skeleton.paper_limb_indices]}
-    missed = np.isnan(poses[:, joints]).all((1, 2))
-    found = {"images a second": sum(counts) / sum(seconds for seconds, _ in taken), "turns, images a second": rates,
-             "milliseconds of a core": 1000 * sum(cores for _, cores in taken) / sum(counts)}
+    found = {}
     for name, each in hits.items():
         found |= {name: 100 * overall_mean(each), f"{name}, error": 100 * standard_error(each),
-                  f"{name}, of whom it finds": 100 * overall_mean(each[~missed])}
-    by_joint = dict(zip(np.take(skeleton.joints, joints).tolist(), (100 * hits["pck@0.2"].mean(0)).tolist()))
-    return found | {"pck@0.2, joints": by_joint, "missed": int(missed.sum()), "persons": len(poses)}
+                  f"{name}, of whom all find": 100 * overall_mean(each[seen])}
+    names = [skeleton.joints[joint] for joint in joints]
+    return found | {"pck@0.2, joints": dict(zip(names, (100 * part_means(hits["pck@0.2"])).tolist()))}
 
 
 if __name__ == "__main__":
