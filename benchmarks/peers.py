@@ -138,8 +138,12 @@ class MediaPipe:
         self.log = tempfile.TemporaryFile("w+")
         self.workers = [subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log,
                                          text=True) for _ in range(usable_cores())]
-        for worker in self.workers:
-            self._answer(worker)
+        try:
+            for worker in self.workers:
+                self._answer(worker)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *error):
