@@ -98,7 +98,7 @@ def main(argv=None):
         print(f"{name}: " + ", ".join(f"{way} {found['pck@0.2']:.1f} ({found['milliseconds']:.0f} ms)"
                                       for way, found in scores[name].items()), flush=True)
     path = Path(settings.result_dir, "prediction.json")
-    arrays.save_json(path, {"what": "predict.py's start, rate and ways to look", "seconds": start,
+    arrays.save_json(path, {"what": "predict.py's start, rate and ways to look", "from start to end": start,
                             "images a second": rates, "ratio to the bare network": ratios, "runs": taken,
                             "scores": scores, **provenance(settings, watch.seconds)})
     print(f"written: {path}")
