@@ -15,6 +15,7 @@ from .metrics import (
 )
 from .reports import BOX_FRACTIONS, THRESHOLDS
 
+TOGETHER = 64   # draws of a bootstrap in one product, which reads all hits once
 FARTHEST = 1.0  # reference lengths: a joint farther off than this is lost, however far
 
 
@@ -29,26 +30,28 @@ def differences(before, after, truth, head_sizes, skeleton, box_side, thresholds
     given = truth, head_sizes, skeleton, box_side, thresholds
     first, second = _columns(before, *given), _columns(after, *given)
     hits = np.stack([np.concatenate(list(each.values()), 1) for each in (first, second)])  # (2, N, K)
-    counted = ~np.isnan(hits[0])
+    counted = (~np.isnan(hits[0])).astype(np.float64)
     parts = _parts(first, skeleton)
     weights = np.stack([weight for _, _, weight, _ in parts], 1)  # (K, E)
     pooled = np.array([pools for *_, pools in parts])
     generator, persons = np.random.default_rng(seed), len(truth)
-    right = np.where(counted, hits, 0)
+    right = np.nan_to_num(hits)
 
     def rates(times):
-        """Percent of each part (2, E) where person n comes times[n] times."""
-        counts, sums = times @ counted, times @ right  # (K,), (2, K)
+        """Percent of each part (2, D, E) where person n comes times[d, n] times."""
+        counts, sums = times @ counted, times @ right  # (D, K), (2, D, K)
         each = np.divide(sums, counts, out=np.zeros_like(sums), where=counts > 0)
         with np.errstate(invalid="ignore", divide="ignore"):
             means = each @ weights / ((counts > 0) @ weights)  # of parts that count
             return 100 * np.where(pooled, sums @ weights / (counts @ weights), means)
 
-    before, after = rates(np.ones(persons))
+    before, after = rates(np.ones((1, persons)))[:, 0]
     gains = np.empty((draws, len(parts)))
-    for draw in range(draws):
-        drawn = rates(np.bincount(generator.integers(persons, size=persons), minlength=persons).astype(np.float64))
-        gains[draw] = drawn[1] - drawn[0]
+    for start in range(0, draws, TOGETHER):
+        times = [np.bincount(generator.integers(persons, size=persons), minlength=persons)
+                 for _ in range(start, min(draws, start + TOGETHER))]
+        drawn = rates(np.array(times, np.float64))
+        gains[start:start + TOGETHER] = drawn[1] - drawn[0]
     known = ~np.isnan(gains).all(0)
     low, high = np.full((2, len(parts)), np.nan)
     low[known], high[known] = np.nanpercentile(gains[:, known], (2.5, 97.5), axis=0)
