@@ -15,7 +15,7 @@ demo: .venv/installed
 
 test: .venv/installed
 	$(RUN) -m ruff check .
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n 2 --dist loadfile
 
 bench: .venv/installed
 	$(RUN) benchmarks/speed.py
