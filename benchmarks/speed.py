@@ -70,6 +70,7 @@ SECONDS = 4.0                # 1e-6 ... 3600: about how long each throughput is 
 REPEATS = 3                  # 1 ... 1000: how often; the two sides of a ratio take turns, and the middle one counts
 SECTIONS: tuple[str, ...] = ()  # step1 | stage1 | stage2 | inference | compile | memory | size; empty = not the last 3
 SIZE_PERSONS = 100000        # 4000 ... 10000000: persons of the section size
+SIZE_DATA: tuple[str, ...] = ()  # k2hpd | lip | mpii | coco: of the section size; all if empty
 
 
 # in boxes, in LSP's order; the persons' torsos are about as long as LSP's
@@ -109,7 +110,8 @@ def main(argv=None):
             if section in settings.sections or not settings.sections and section not in ("compile", "memory"):
                 publish(title, measure())
         if "size" in settings.sections:  # an hour or more: each data set is published as it is measured
-            measure_size(folder, settings.size_persons, settings.seed, lambda done: publish("at size", done))
+            measure_size(folder, settings.size_data, settings.size_persons, settings.seed,
+                         lambda done: publish("at size", done))
     report(figures, before, settings)
     print(f"\n{watch.seconds:.0f} s; written: {path}")
 

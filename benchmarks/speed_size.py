@@ -30,12 +30,13 @@ FLAGS = {"coco": ["--test", "test.json", "--duplicates-up-to", 0]}
 RATES = ("step 1, persons a core second", "training, persons a core second")
 
 
-def measure_size(folder, persons, seed, publish):
+def measure_size(folder, data_sets, persons, seed, publish):
     """Rates and peak memory of step 1 and of training from its arrays, for FEW persons and for `persons`.
 
-    folder   Path, for raw data and arrays
-    publish  function of data set -> figures, called as each is measured
-    Raises   Failure where the disk has not the room
+    folder     Path, for raw data and arrays
+    data_sets  names in LAYOUTS; all if empty
+    publish    function of data set -> figures, called as each is measured
+    Raises     Failure where the disk has not the room
     """
     needed = CROP_SIZE ** 2 * 3 * persons + 20_000 * persons  # crops, and links and annotations
     free = shutil.disk_usage(folder).free
@@ -45,8 +46,8 @@ def measure_size(folder, persons, seed, publish):
         raise Failure(f"{folder} has {in_bytes(free)} free and {in_bytes(needed)} are needed; choose a smaller "
                       "--size-persons, or another folder by TMPDIR")
     figures = {}
-    for name, (draw, multiply) in {"k2hpd": (k2hpd, _k2hpd), "lip": (lip, _lip), "mpii": (mpii, _mpii),
-                                   "coco": (coco, _coco)}.items():
+    for name in data_sets or LAYOUTS:
+        draw, multiply = LAYOUTS[name]
         more = {"mpii": {"form": "list"}}.get(name, {})
         drawn = folder / "drawn" / name
         draw.write(drawn, DRAWN, seed, test=TESTED, **more)
@@ -159,3 +160,6 @@ def _coco(drawn, raw, count):
             content["annotations"] += [own | {"id": own["id"] + 10 * shift, "image_id": own["image_id"] + shift}
                                        for own in annotations]
         (raw / f"{side}.json").write_text(json.dumps(content))
+
+
+LAYOUTS = {"k2hpd": (k2hpd, _k2hpd), "lip": (lip, _lip), "mpii": (mpii, _mpii), "coco": (coco, _coco)}
