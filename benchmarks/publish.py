@@ -1,0 +1,61 @@
+"""Publish a run of the six steps: its scores, what was trained and how, in one file of results/.
+
+    python benchmarks/publish.py --folder runs/alexnet-scratch --name lsp_alexnet_scratch
+
+Reads   FOLDER/runs/stage<s>.json of the last stage tested, FOLDER/checkpoints/stage1.pt, FOLDER/data/dataset.json
+Writes  results/NAME.json  scores, the best epoch's row, settings and provenance of training and test; a machine's own
+                           folders as the project names them: data/raw and runs
+"""
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from deeppose import arrays  # noqa: E402
+from deeppose.checkpoints import load_checkpoint  # noqa: E402
+from deeppose.errors import UserError, run  # noqa: E402
+from deeppose.settings import parse_settings  # noqa: E402
+
+FOLDER = "runs/alexnet-scratch"  # of the run: holds checkpoints/ and runs/
+NAME = ""                        # of the result
+RESULT_DIR = "results"           # where NAME.json goes
+
+
+def main(argv=None):
+    settings = parse_settings(globals(), argv)
+    if not settings.name:
+        raise UserError("--name is missing: what the file in results/ shall be called")
+    folder = Path(settings.folder)
+    tested = sorted(folder.glob("runs/stage[0-9].json"))
+    if not tested:
+        raise UserError(f"{folder.resolve()} holds no runs/stage1.json; run: python test_stage1.py --run-dir "
+                        f"{folder / 'runs'}")
+    scores = arrays.load_json(tested[-1], "python test_stage1.py")
+    checkpoint = load_checkpoint(folder / "checkpoints/stage1.pt", "python train_stage1.py")
+    history = checkpoint["history"]
+    content = {"what": "scores on the test persons, percent, as the test step wrote them; how stage 1 was trained",
+               tested[-1].stem.replace("stage", "stage "): scores,
+               "training of stage 1": {"best epoch": history[checkpoint.get("best_epoch", len(history)) - 1],
+                                       "minutes": sum(row["seconds"] for row in history) / 60,
+                                       "settings": checkpoint["settings"], **checkpoint["provenance"]}}
+    # whatever the machine: where its raw data lie, and where the run does
+    prepared = arrays.load_json(folder / "data/dataset.json", "python lsp_data.py")
+    for place, name in ((prepared["settings"]["raw_dir"], "data/raw"), (str(folder.resolve().parent), "runs")):
+        content = placed(content, place, name)
+    path = Path(settings.result_dir, f"{settings.name}.json")
+    arrays.save_json(path, content)
+    print(f"written: {path}")
+
+
+def placed(content, folder, name):
+    """The same content, a machine's path of a folder replaced by a name wherever a text holds it."""
+    if isinstance(content, dict):
+        return {key: placed(value, folder, name) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [placed(value, folder, name) for value in content]
+    return content.replace(folder, name) if isinstance(content, str) else content
+
+
+if __name__ == "__main__":
+    run(main)
