@@ -204,8 +204,10 @@ def _joint_curves(rows):
     own = {joint: [row for row in rows if row["joint"] == joint] for joint in joints}
     epochs = sorted({row["epoch"] for row in rows})
     figures = []
-    for title, after, before, log in (("training loss", "loss", None, True), ("points gained", "pdj", "pdj_before",
-                                                                              False)):
+    measures = [("training loss", "loss", None, "")]
+    measures += [("points gained", key, f"{key}_before", f": validation persons' {SCORES[key]}, over the stage before")
+                 for key in ("pdj", "pck_box")]  # of a skeleton with a torso diameter, or without
+    for title, after, before, score in measures:
         if before and before not in rows[0]:
             continue
         series = [(0, [row["epoch"] for row in some], [
@@ -214,10 +216,9 @@ def _joint_curves(rows):
         values = {epoch: [y for _, xs, ys in series for x, y in zip(xs, ys) if x == epoch and not _nan(y)]
                   for epoch in epochs}
         mean = [np.mean(values[epoch]) if values[epoch] else math.nan for epoch in epochs]
-        score = "" if log else ": validation persons' score within 0.2 diameters, over the stage before"
         chart = charts.lines(f"{title} after each epoch{score}; each joint's and their mean", [*series, (2, epochs,
                                                                                                        mean)],
-                             "epoch", title, log=log, counts=True)
+                             "epoch", title, log=not score, counts=True)
         if chart:
             figures.append(element("figure", charts.legend([(2, "mean"), (0, "each joint" if len(joints) > 1 else
                                                                           joints[0])]), chart,

@@ -16,7 +16,7 @@ import lsp_data
 import predict
 import report
 from cascade_net import CascadeNet
-from deeppose import arrays, report_charts, report_html
+from deeppose import arrays, report_charts, report_html, report_sections
 from deeppose.checkpoints import save_checkpoint
 from deeppose.comparison import person_errors
 from deeppose.crops import make_windows, sample_windows
@@ -468,6 +468,15 @@ def test_a_page_that_is_too_large_gets_smaller_pictures_or_is_not_written(run, t
     with pytest.raises(Failure, match="the page would have 0.. MB; take a smaller --shown"):
         make(run[0], "--out", tmp_path / "b.html")
     assert not (tmp_path / "b.html").exists()
+
+
+@pytest.mark.parametrize("measure, named", [("pdj", "PDJ@0.2"), ("pck_box", "PCK@0.1 of the box")])
+def test_a_later_stages_gain_is_drawn_by_whatever_it_is_measured(measure, named):
+    rows = [{"joint": "neck", "epoch": epoch, "loss": 1 / epoch, measure: 50.0 + epoch, f"{measure}_before": 50.0}
+            for epoch in (1, 2)]
+    content = report_sections.curves({2: rows}).content
+    assert f"points gained: validation persons&#x27; {named}, over the stage before" in content
+    assert content.count('class="chart"') == 2
 
 
 def test_names_do_no_harm():
