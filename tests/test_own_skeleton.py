@@ -81,3 +81,30 @@ def test_any_skeleton_passes_through_all_six_scripts(tmp_path, capsys, name, bit
     assert "pck_box@0.1" in scores or "pck_box" in scores
     assert ("pcp_strict@0.5" in scores) == bool(skeleton.limbs)
     assert "left out" in capsys.readouterr().out
+
+
+def test_a_stage_that_an_older_version_began_without_a_torso_goes_on(tmp_path, monkeypatch):
+    prepare(tmp_path, SKELETONS["three joints and nothing else"], 8)
+    step(train_stage1, tmp_path, "--network", "integral", "--backbone", "efficientnet_lite0", "--weights", "none",
+         "--input-size", "32", "--epochs", "1", "--batch-size", "8", "--loss", "smooth_l1")
+    step(generate_train_output, tmp_path)
+    flags = ["--crop-size", "67", "--width", "0.02", "--crops-per-image", "1", "--epochs", "2", "--shared-network"]
+    real, calls = train_stage2.batches, []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(train_stage2, "batches", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        step(train_stage2, tmp_path, *flags)
+    last = tmp_path / "checkpoints/stage2_shared_last.pt"
+    state = torch.load(last, weights_only=True)
+    state["history"] = [{name.replace("pck_box", "pdj"): value for name, value in row.items()}
+                        for row in state["history"]]
+    torch.save(state, last)
+    step(train_stage2, tmp_path, *flags)
+    first, second = torch.load(tmp_path / "checkpoints/stage2_shared.pt", weights_only=True)["history"]
+    assert "pdj_area" in first and "pck_box_area" in second and len(calls) == 3
