@@ -197,7 +197,7 @@ def persons_of(file, category, skeleton, folder, within, test, settings):
                       "it, or take boxes from the joints with --boxes joints")
     images = [file.images.get(image) for image in found.image_ids]
     names = list(dict.fromkeys(image[0] for image in images if image))
-    members, faults = (dict(zip(names, values)) for values in named(folder, [within + name for name in names]))
+    members, faults = (dict(zip(names, values)) for values in named(folder, names, within))
     flat = (boxes[:, 2:4] <= 0).any(1)
     lost, kept = [], []
     for row, (number, image) in enumerate(zip(found.numbers, images)):

@@ -124,7 +124,7 @@ def list_persons(annotations, images, within, first_pixel):
     (train, train_joints), (test, test_joints) = map(read_annotations, annotations)
     names = [*train, *test]
     is_test = np.arange(len(names)) >= len(train)
-    members, faults = named(images, [within + name for name in names])
+    members, faults = named(images, names, within)
     first = {}
     for row in (*np.flatnonzero(is_test), *np.flatnonzero(~is_test)):  # what both files name is a test image
         if members[row] and first.setdefault(members[row], row) != row:

@@ -92,7 +92,7 @@ def list_persons(parts):
     rows, absent = [], []
     for annotations, path, within, test in parts:
         images, joints = zip(*read(annotations))
-        for image, pose, member, fault in zip(images, joints, *named(path, [within + image for image in images])):
+        for image, pose, member, fault in zip(images, joints, *named(path, images, within)):
             if member:
                 rows.append((str(path), member, image, pose, test))
             else:

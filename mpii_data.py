@@ -141,7 +141,7 @@ def locate(annotated, path, within, settings):
 
     path, within  see raw_files.find_images; whose image is not there goes to annotated.lost
     """
-    members, faults = named(path, [within + image for image in annotated.persons.image])
+    members, faults = named(path, annotated.persons.image, within)
     annotated.lost += [{"source": "mpii", "image": image, "reason": fault}
                        for image, fault in zip(annotated.persons.image, faults) if fault]
     first = {}

@@ -57,15 +57,17 @@ def find_images(home, name, flag=None):
     return _not_there(home, f"folder {name}, {name}.zip or {name}.tar of images", flag)
 
 
-def named(path, names):
+def named(path, names, within=""):
     """Find the images that annotations name.
 
     path     folder, zip or tar of images
     names    list of N str: a file's name, alone or with any of the folders that it lies in
+    within   what names in there begin with, see `find_images`; those of the annotations may, too
     Returns  list of N: the image's name in there, or None; and list of N: None, or why there is none
     Raises   UserError where there are no images at all, Failure where the folder or archive can't be read, or a name
              leads out of it
     """
+    names = [name if name.startswith(within) else within + name for name in names]
     path = Path(path)
     root = path.name if path.is_dir() else path.stem
     images = [member for member in archives.members(path) if member.lower().endswith(archives.IMAGE_SUFFIXES)]

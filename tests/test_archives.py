@@ -17,7 +17,7 @@ import scipy.io
 from PIL import Image
 
 import lsp_data
-from deeppose import archives
+from deeppose import archives, raw_files
 from deeppose.errors import Failure, UserError
 
 COUNT = 3
@@ -441,3 +441,13 @@ def test_without_network_the_error_says_what_to_fetch_and_where_to_put_it(tmp_pa
     with pytest.raises(UserError, match=f"LSP is not in {tmp_path / 'raw'}, and --download-from is 'a\\\\nb'"):
         lsp_data.find(tmp_path / "raw", "lsp", "a\nb")
     assert not (tmp_path / "raw").exists()
+
+
+def test_images_of_a_folder_in_an_archive_are_found_with_and_without_its_name(tmp_path):
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        for name in ("train/a.jpg", "train/more/b.jpg", "val/a.jpg"):
+            archive.writestr(name, "")
+    path, within = raw_files.find_images(tmp_path, "train")
+    found, faults = raw_files.named(path, ["a.jpg", "train/a.jpg", "more/b.jpg", "train/more/b.jpg", "c.jpg"], within)
+    assert found == ["train/a.jpg"] * 2 + ["train/more/b.jpg"] * 2 + [None]
+    assert faults[:4] == [None] * 4 and "no such image" in faults[4]

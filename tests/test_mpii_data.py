@@ -278,7 +278,7 @@ def test_boxes_of_real_persons_are_the_published_ones(tmp_path, monkeypatch):
          "joints_vis": seen.astype(int).tolist()} for image, place, scale, joints, seen in
         zip(truth["image"], places, scales, np.nan_to_num(truth["joints"]), known)]))
     annotated = mpii_annotations.read_pair([tmp_path / "valid.json"])
-    monkeypatch.setattr(mpii_data, "named", lambda path, names: (names, [None] * len(names)))  # all are there
+    monkeypatch.setattr(mpii_data, "named", lambda path, names, within: (names, [None] * len(names)))  # all are there
     persons = mpii_data.locate(annotated, "images", "", mpii_data.parse_settings(vars(mpii_data), []))
     assert persons.image.tolist() == truth["image"].tolist() and persons.test.all()  # in the usual order
     np.testing.assert_array_equal(persons.joints, truth["joints"] - 1.0)
