@@ -254,8 +254,10 @@ def load_cascade(checkpoint_dir, stage, skeleton, pixels, device):
     if any(fact != facts[0] for fact in facts):
         raise UserError(f"the stage-{stage} networks in {folder} were trained with different windows or on different "
                         f"output; run: python train_stage2.py --stage {stage} --restart")
+    more = checkpoints[0]["more"]  # which change poses as weights do; AlexNets have none
+    before = facts[0]["refines"] + (repr(sorted(more.items())) if more else "")
     return CASCADES[checkpoints[0]["kind"]](networks, **facts[0],
-                                            fingerprint=_fingerprint(facts[0]["refines"], *checkpoints))
+                                            fingerprint=_fingerprint(before, *checkpoints))
 
 
 def load_stages(checkpoint_dir, persons, device, last=None):

@@ -298,6 +298,12 @@ def test_what_does_not_fit_is_told(copy):
         change(copy, **checkpoint | facts)
         with pytest.raises(Failure, match=message):
             step(step6, copy)
+    # what changes poses as weights do tells stages apart as weights do
+    prints = set()
+    for facts in ({}, {"agreement": 0.5}, {"upright": True}, {"best_epoch": 0}):
+        change(copy, **checkpoint | facts)
+        prints.add(load_stages(copy / "checkpoints", None, CPU)[1].fingerprint)
+    assert len(prints) == 4
     change(copy, **checkpoint)
     step(train_stage2, copy, "--crop-size", "67", "--width", "0.05", "--crops-per-image", "1", "--epochs", "1",
          "--joints", "neck", "--sigma", "1.25")
