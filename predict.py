@@ -27,7 +27,7 @@ from deeppose.devices import Stopwatch, choose_device
 from deeppose.inputs import find_inputs
 from deeppose.overlays import LARGEST, overlay, save_overlay
 from deeppose.parallel import usable_cores
-from deeppose.person_boxes import check_box, read_boxes, squares
+from deeppose.person_boxes import beside, check_box, read_boxes, squares
 from deeppose.photos import Photo, read_photo
 from deeppose.predictions import Found, image_numbers, output_paths, writing
 from deeppose.settings import parse_settings
@@ -136,6 +136,9 @@ def predict(settings, inputs, missing, others, boxes_of):
     torch.set_num_threads(1)  # of each batch; several at a time get through more than one after another by several
     stages, folder = load_model(settings, device)
     posing = posing_of(settings, stages, device)
+    if folder != RELEASED:
+        print(f"model: {folder}, {'stage 1' if len(stages) == 1 else f'{len(stages)} stages'}; its "
+              f"{posing.confidence[0]}: {posing.confidence[1]}")
     look = looking(settings, posing, boxes_of)
     name, meaning = posing.confidence
     facts = {"model": {"checkpoints": os.path.abspath(folder), "stages": len(stages),
@@ -147,7 +150,8 @@ def predict(settings, inputs, missing, others, boxes_of):
     with (writing(settings.out, posing.first.skeleton, facts, name, coco, settings.smoothing > 0) as (add, ending),
           tqdm(total=len(inputs), unit="image", leave=False, disable=None) as bar):
         for video, group in groupby(inputs, key=lambda one: one.video):
-            for one in (in_videos if video else in_photos)(list(group), look, posing, settings, bar):
+            given = look, posing, settings, bar
+            for one in in_videos(list(group), *given) if video else in_photos(list(group), boxes_of, *given):
                 if not isinstance(one, Found):
                     unusable.append(one)
                     continue
@@ -191,23 +195,27 @@ def looking(settings, posing, boxes_of):
     return look
 
 
-def in_photos(inputs, look, posing, settings, bar):
+def in_photos(inputs, boxes_of, look, posing, settings, bar):
     """What is found in photographs, in their order: Found, or {file, reason} where one can't be used."""
     threads = settings.threads or usable_cores()
     size = max(1, min(settings.batch_size, -(-len(inputs) // threads)))
     batches = (inputs[start:start + size] for start in range(0, len(inputs), size))
-    for found in in_order(lambda batch: in_batch(batch, look, posing, settings), batches, threads):
+    for found in in_order(lambda batch: in_batch(batch, boxes_of, look, posing, settings), batches, threads):
         yield from found
         bar.update(len(found))
 
 
-def in_batch(inputs, look, posing, settings):
+def in_batch(inputs, boxes_of, look, posing, settings):
     """Read some photographs, find their poses and draw them. Returns a list of what `in_photos` gives."""
     least_side = max(posing.least_side, LARGEST // 2 if settings.overlays or settings.detector != "none" else 0)
     results, photos = {}, {}
     for one in inputs:
         try:
-            photos[one] = read_photo(one.path, posing.first.pixels, least_side)
+            photo = read_photo(one.path, posing.first.pixels, least_side)
+            if (box := beside(boxes_of(one.path)[0], photo.size)) is not None:
+                raise Unreadable(f"the box {' '.join(f'{value:g}' for value in box)} lies beside it; it is "
+                                 f"{photo.size[0]} x {photo.size[1]}")
+            photos[one] = photo
         except Unreadable as error:
             results[one] = {"file": one.path, "reason": str(error)}
     found = look([one.path for one in photos], list(photos.values())) if photos else []

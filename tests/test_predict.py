@@ -403,6 +403,12 @@ def test_several_persons_an_image_and_cocos_results(photos, tmp_path):
     for person, number in zip(content["images"][0]["persons"], range(2)):
         away = np.median(person["joints"], axis=0) - np.median(photos[1][number] + corners[number], axis=0)
         assert np.abs(away).max() < 25  # of some 140 pixels' height: each person in the box of their own
+    beside = {"000017.jpg": [boxes[0], [500, 0, 600, 300]], "000018.jpg": []}
+    (tmp_path / "beside.json").write_text(json.dumps(beside))
+    with pytest.raises(Failure, match="1 of 2 inputs"):
+        run(*tmp_path.glob("0000*.jpg"), "--boxes", tmp_path / "beside.json", "--out", tmp_path / "beside")
+    unusable = told(tmp_path / "beside")[0]["unusable"]
+    assert [one["reason"] for one in unusable] == ["the box 500 0 600 300 lies beside it; it is 500 x 300"]
     run(tmp_path / "000017.jpg", "--box", *boxes[1], "--box-margin", "1", "--passes", "1", "--out", tmp_path / "one")
     assert np.allclose(told(tmp_path / "one")[0]["images"][0]["persons"][0]["joints"],
                        content["images"][0]["persons"][1]["joints"], atol=0.01)
