@@ -77,8 +77,8 @@ def compare(settings, paths):
     if skeleton.limbs:
         panels["strict PCP@0.5"] = found["pcp_strict@0.5"]
     gains(folder / "comparison.png", panels)
-    show_persons(folder / "comparison_persons.png", persons, (before, after), errors, better, worse)
-    print(f"written to {folder}: comparison.json, comparison.png, comparison_persons.png")
+    shown = show_persons(folder / "comparison_persons.png", persons, (before, after), errors, better, worse)
+    print(f"written to {folder}: comparison.json, comparison.png{', comparison_persons.png' if shown else ''}")
 
 
 def predictions_of(place):
@@ -129,11 +129,11 @@ def names_of(runs):
 
 
 def show_persons(path, persons, poses, errors, better, worse):
-    """Crops of persons in both runs side by side, with true and predicted skeletons."""
+    """Crops of persons in both runs side by side, with true and predicted skeletons. Returns whether there are any."""
     rows = np.concatenate([better, worse])
     if not len(rows):
         path.unlink(missing_ok=True)  # an earlier comparison's
-        return
+        return False
     kinds = ["better"] * len(better) + ["worse"] * len(worse)
     margin = round((persons.crop_size - persons.box_side) / 2)  # shown is the box, not the context round it
     crops = persons.crops[rows.tolist(), margin:-margin or None, margin:-margin or None].numpy()
@@ -144,6 +144,7 @@ def show_persons(path, persons, poses, errors, better, worse):
     predicted = np.stack([pose[rows] for pose in poses], 1).reshape(-1, *poses[0].shape[1:])  # (2 K, J, 2)
     contact_sheet(path, crops.repeat(2, 0), persons.skeleton,
                   [(persons.truth[shown] - margin, "truth"), (predicted - margin, "predicted")], captions)
+    return True
 
 
 if __name__ == "__main__":

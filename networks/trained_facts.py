@@ -82,8 +82,11 @@ def _trained(number, checkpoints):
     else:
         network = f"{first['kind']}, {first['network'].get('backbone', 'without a backbone')}"
         sees = f"{fact('input_size')} pixels, of windows of {fact('sigma')} extents of the pose so far"
-    best = ["none was better than the stage before" if epoch == 0 else epoch for epoch in
-            dict.fromkeys(checkpoint.get("best_epoch") for checkpoint in checkpoints)]
+    epochs = [checkpoint.get("best_epoch") for checkpoint in checkpoints]
+    best = [epoch for epoch in dict.fromkeys(epochs) if epoch != 0]
+    if unmoved := epochs.count(0):
+        best.append("none was better than the stage before" if unmoved == len(epochs) else
+                    f"none for {unmoved} of {len(epochs)} joints, left as they came")
     dates = sorted(str(origin["date"]) for origin in origins if origin.get("date"))
     facts = {"network": network, "numbers in the weights": f"{sum(each['numbers'] for each in checkpoints):,}",
              "sees": sees, "data set": fact("dataset"),

@@ -122,7 +122,8 @@ def test_the_last_stage_counts_and_whom_it_changed_is_named(folder, capsys):
 
 def test_a_run_against_itself_gains_nothing(folder, capsys):
     found = run(folder, "second", "second/stage1_predictions.npy")
-    assert "note: both predict the same" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "note: both predict the same" in out and "comparison_persons.png" not in out
     assert all(gain["gain"] == gain["low"] == gain["high"] == 0 for parts in found["scores"].values()
                for gain in parts.values())
     assert not (folder / "out/comparison_persons.png").exists()
