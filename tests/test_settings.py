@@ -121,7 +121,7 @@ def test_every_number_among_a_scripts_settings_has_a_range_that_its_value_is_in(
                 annotation = getattr(node, "annotation", None)
                 values[target.id] = ast.literal_eval(node.value), ast.unparse(annotation) if annotation else ""
     settings = settings_module._constants(path)
-    assert len(settings) >= 4
+    assert len(settings) >= 3  # so many has the shortest
     for name in settings.keys() & values.keys():
         value, annotation = values[name]
         line, note = settings[name]
