@@ -93,13 +93,18 @@ def read_boxes(path):
 
 
 def _read_csv(found, text):
-    lines = csv.DictReader(text.splitlines())
+    head = text.partition("\n")[0]
+    semicolons = ";" in head and "," not in head  # as spreadsheets write where a comma is the decimal sign
+    lines = csv.DictReader(text.splitlines(), delimiter=";" if semicolons else ",")
     names = [(name or "").strip() for name in lines.fieldnames or []]
     if lacking := [name for name in ("file", "x0", "y0", "x1", "y1") if name not in names]:
         raise ValueError(f"its first line names no column {lacking[0]!r}")
     lines.fieldnames = names
     for row in lines:
-        _add(found, row["file"], [row[name] for name in ("x0", "y0", "x1", "y1")], f"line {lines.line_num}")
+        box = [row[name] for name in ("x0", "y0", "x1", "y1")]
+        if semicolons:
+            box = [value and value.replace(",", ".") for value in box]
+        _add(found, row["file"], box, f"line {lines.line_num}")
 
 
 def _read_json(found, content):

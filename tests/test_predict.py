@@ -355,6 +355,7 @@ def test_odd_images_are_read(tmp_path):
 
 def test_boxes_of_every_form(tmp_path):
     forms = {"b.csv": "x0,file,y0,x1,y1,score\n1,a/p.jpg,2,5,8,0.5\n0,q.jpg,0,4,2,1\n2,q.jpg,0,6,2,1\n",
+             "semicolons.csv": "file;x0;y0;x1;y1\na/p.jpg;1,0;2;5;8\nq.jpg;0;0;4;2\nq.jpg;2;0;6;2\n",
              "b.json": json.dumps({"a/p.jpg": [[1, 2, 5, 8]], "q.jpg": [[0, 0, 4, 2], [2, 0, 6, 2]], "r.jpg": []}),
              "coco.json": json.dumps({
                  "images": [{"id": 7, "file_name": "p.jpg"}, {"id": 9, "file_name": "q.jpg"}],
