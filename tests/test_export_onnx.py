@@ -149,7 +149,8 @@ def test_one_file_of_any_batch_tells_what_it_is(exported):
 def test_the_readmes_lines_give_the_same_joints_without_torch(exported, tmp_path):
     photo = tmp_path / "photo.png"
     Image.fromarray(np.random.default_rng(3).integers(0, 255, (61, 90, 3), np.uint8)).resize((211, 143)).save(photo)
-    lines = README.read_text(encoding="utf-8").split("'s joints:\n\n")[1].split("\n## ")[0]
+    section = README.read_text(encoding="utf-8").split("\n## One ONNX file\n")[1].split("\n## ")[0]
+    lines = section[section.index("    import json\n"):]
     code = "\n".join(line.removeprefix("    ") for line in lines.splitlines())
     assert len(code.strip().splitlines()) <= 40
     code = code.replace("runs/pose.onnx", (exported / "pose.onnx").as_posix()) + "\nassert 'torch' not in sys.modules\n"
