@@ -31,10 +31,7 @@ def predict_with_confidence(model, persons, rows, input_size, batch_size=64, fli
         seen = boxes[:len(places)] if windows is None else windows[done:done + len(places)]
         done += len(places)
         images = sample_windows(crops, places, seen, input_size, reduction, pixels=pixels or persons.pixels)
-        output = model(images)
-        if flip_test:
-            output = (output + model.mirrored(model(images.flip(3)), partner)) / 2
-        joints, confidence = model.joints(output)
+        joints, confidence = model.joints(output_on(model, images, partner if flip_test else None))
         poses.append(to_crop(joints, seen))
         confidences.append(confidence)
     return torch.cat(poses), None if confidence is None else torch.cat(confidences)
@@ -43,6 +40,20 @@ def predict_with_confidence(model, persons, rows, input_size, batch_size=64, fli
 def predict_joints(*arguments, **more):
     """The joints of `predict_with_confidence`, (M, J, 2)."""
     return predict_with_confidence(*arguments, **more)[0]
+
+
+def output_on(network, images, partner=None, *told):
+    """A network's output on images (B, C, S, S).
+
+    partner  (J,) int64, each joint's on the other side: averaged with what the mirrored images say (the flip test);
+             None = not
+    told     poses (B, J, 2) in the images' frame, of a network that is told them
+    """
+    output = network(images, *told)
+    if partner is None:
+        return output
+    turned_over = (torch.stack([-pose[..., 0], pose[..., 1]], 2)[:, partner] for pose in told)
+    return (output + network.mirrored(network(images.flip(3), *turned_over), partner)) / 2
 
 
 def diameters(joints_px, skeleton, smallest):
@@ -107,11 +118,7 @@ def look_again(network, images, windows, joints_px, reach, partner, flip_test=Fa
     flip_test  average the network's output with that on the mirrored images
     Returns    joints (B, J, 2), crop pixels, and their confidence (B, J)
     """
-    told = to_window(joints_px, windows)
-    output = network(images, told)
-    if flip_test:
-        told = torch.stack([-told[..., 0], told[..., 1]], 2)[:, partner]
-        output = (output + network.mirrored(network(images.flip(3), told), partner)) / 2
+    output = output_on(network, images, partner if flip_test else None, to_window(joints_px, windows))
     joints, confidence = network.joints(output)
     joints = to_crop(joints, windows)
     agree = (joints - joints_px).norm(dim=2) <= reach[:, None]

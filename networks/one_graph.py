@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from deeppose.crops import box_windows, make_windows, reduction_for, to_crop, window_points
-from deeppose.inference import diameters, look_again
+from deeppose.inference import diameters, look_again, output_on
 
 from .trained_stages import PoseStage, calibration_of, probabilities
 
@@ -33,11 +33,8 @@ class OneGraph(nn.Module):
         # not len(), which would fix the batch's size
         windows = box_windows(1, first.crop_size, first.context).expand(crops.shape[0], 2, 3)
         images = look(pixels, windows, first.input_size, self.box_side, first.pixels)
-        output = first.network(images)
-        if self.flip_test:
-            partner = torch.tensor(first.skeleton.mirror)
-            output = (output + first.network.mirrored(first.network(images.flip(3)), partner)) / 2
-        joints, own = first.network.joints(output)
+        partner = torch.tensor(first.skeleton.mirror) if self.flip_test else None
+        joints, own = first.network.joints(output_on(first.network, images, partner))
         joints = to_crop(joints, windows)
         for stage in self.later:
             if isinstance(stage, PoseStage):

@@ -5,7 +5,7 @@ import numpy as np
 import torch
 
 from deeppose.crops import box_windows, make_windows, reduction_for, sample_windows, to_window
-from deeppose.inference import diameters
+from deeppose.inference import diameters, output_on
 
 from .integral import IntegralNet, shares_of
 from .trained_stages import PoseStage, run_with_confidence
@@ -80,9 +80,9 @@ def road(stages, persons, row, flip_test):
     def sampled(window, size, usual_side, pixels):
         return sample_windows(crops, places, window, size, reduction_for(usual_side, size), pixels=pixels)
 
-    def look(network, window, size, usual_side, pixels, flip_test, told=None):
+    def look(network, window, size, usual_side, pixels, flip_test, *told):
         images = sampled(window, size, usual_side, pixels)
-        maps = heatmaps(network, images, persons.skeleton, flip_test, told)
+        maps = heatmaps(network, images, persons.skeleton, flip_test, *told)
         return Look(as_stored(images, pixels), maps, window[0].cpu().numpy())
 
     refinements = []
@@ -103,25 +103,22 @@ def road(stages, persons, row, flip_test):
                                       getattr(stage, "agreement", 0.0)))
     crop = crops[places][0].cpu().numpy()
     box = box_windows(1, persons.crop_size, persons.context, persons.device)
-    return Road(crop.view(np.uint16) if crop.dtype == np.int16 else crop, persons.box_side,
+    return Road(crop.view(persons.pixels.dtype), persons.box_side,
                 look(first.network, box, first.input_size, persons.box_side, first.pixels, flip_test),
                 [pose[0].cpu().numpy() for pose in poses],
                 [None if sure is None else sure[0].cpu().numpy() for sure in confidences], refinements)
 
 
-def heatmaps(network, images, skeleton, flip_test, told=None):
+def heatmaps(network, images, skeleton, flip_test, *told):
     """A network's heatmaps of one image (1, C, S, S), (J, h, w) in shares of each one's peak; None where its output is
     none.
 
-    told  (1, J, 2) the pose so far in the window's frame, where the network is told it
+    told  (1, J, 2) the pose so far in the window's frame, of a network that is told it
     """
-    output = network(images, *([] if told is None else [told]))
+    partner = torch.tensor(skeleton.mirror, device=images.device) if flip_test else None
+    output = output_on(network, images, partner, *told)
     if not torch.is_tensor(output) or output.ndim != 4 or output.shape[1] != len(skeleton.joints):
         return None
-    if flip_test:
-        partner = torch.tensor(skeleton.mirror, device=images.device)
-        told = [] if told is None else [torch.stack([-told[..., 0], told[..., 1]], 2)[:, partner]]
-        output = (output + network.mirrored(network(images.flip(3), *told), partner)) / 2
     maps = (shares_of(output) if isinstance(network, IntegralNet) else output.clamp(min=0))[0]
     return (maps / maps.amax((1, 2), keepdim=True).clamp(min=1e-9)).float().cpu().numpy()
 
