@@ -135,9 +135,7 @@ def show_persons(path, persons, poses, errors, better, worse):
         path.unlink(missing_ok=True)  # an earlier comparison's
         return False
     kinds = ["better"] * len(better) + ["worse"] * len(worse)
-    margin = round((persons.crop_size - persons.box_side) / 2)  # shown is the box, not the context round it
-    crops = persons.crops[rows.tolist(), margin:-margin or None, margin:-margin or None].numpy()
-    crops = crops.view(np.uint16) if crops.dtype == np.int16 else crops
+    crops, margin = persons.boxes_shown(rows.tolist())
     images, shown = persons.dataset["test"]["image"], np.repeat(rows, 2)
     captions = [caption for kind, row in zip(kinds, rows) for caption in (
         f"before: {errors[0][row]:.2f}, {images[row]}", f"after, {kind}: {errors[1][row]:.2f}")]

@@ -35,6 +35,15 @@ class Crops:
         return ((crops, torch.arange(len(crops), device=self.device))
                 for crops in stream(self.crops, batches, self.device))
 
+    def boxes_shown(self, rows):
+        """What chosen persons' boxes show, without the context round them, for pictures.
+
+        Returns  (M, B, B, C) numpy of the pixels' type; and the margin that was left out, crop pixels
+        """
+        margin = round((self.crop_size - self.box_side) / 2)
+        shown = self.crops[list(rows), margin:-margin or None, margin:-margin or None]
+        return shown.cpu().numpy().view(self.pixels.dtype), margin
+
     @property
     def crop_size(self):
         return self.crops.shape[1]

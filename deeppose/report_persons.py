@@ -72,13 +72,11 @@ def gallery_of(poses, kinds, persons, count):
         most = np.argsort(-exchanged, kind="stable")[:count]
         groups.append(("Exchanged most", f"The most joints of {names[-1]} that lie where the other side's are.",
                        most[exchanged[most] > 0].tolist(), False))
-    margin = round((persons.crop_size - persons.box_side) / 2)  # shown is the box, not the context round it
 
     def person(row):
-        crop = persons.crops[row, margin:-margin or None, margin:-margin or None].numpy()
+        (crop,), margin = persons.boxes_shown([row])
         chosen = dict.fromkeys((names[0], names[-1]))
-        return GalleryPerson(persons.dataset["test"]["image"][row],
-                             crop.view(np.uint16) if crop.dtype == np.int16 else crop, persons.truth[row] - margin,
+        return GalleryPerson(persons.dataset["test"]["image"][row], crop, persons.truth[row] - margin,
                              [(name, poses[name][row] - margin, float(errors[name][row]), _in_words(kinds[name][row]))
                               for name in chosen],
                              persons.skeleton)

@@ -255,8 +255,6 @@ def show_persons(path, predicted, persons):
     kinds = [kind for kind in ("best", "median", "worst") for _ in range(count)]
     images, unit = persons.dataset["test"]["image"], "diam" if skeleton.diameter else "box"
     captions = [f"{kind}: {images[i]}, {errors[i]:.2f} {unit}" for kind, i in zip(kinds, chosen)]
-    margin = round((persons.crop_size - persons.box_side) / 2)  # shown is the box, not the context round it
-    crops = persons.crops[chosen.tolist(), margin:-margin or None, margin:-margin or None].cpu().numpy()
-    crops = crops.view(np.uint16) if crops.dtype == np.int16 else crops
+    crops, margin = persons.boxes_shown(chosen.tolist())
     contact_sheet(path, crops, skeleton, [(truth[chosen] - margin, "truth"), (predicted[chosen] - margin, "predicted")],
                   captions, columns=max(count, 1))
