@@ -27,10 +27,11 @@ from deeppose.devices import Stopwatch, choose_device
 from deeppose.inputs import find_inputs
 from deeppose.overlays import LARGEST, overlay, save_overlay
 from deeppose.parallel import usable_cores
-from deeppose.person_boxes import beside, check_box, read_boxes, squares
+from deeppose.person_boxes import check_box, read_boxes, squares
 from deeppose.photos import Photo, read_photo
 from deeppose.predictions import Found, image_numbers, output_paths, writing
 from deeppose.settings import parse_settings
+from deeppose.stored_crops import beside
 from networks.folding import has_bfloat16
 from networks.posing import Posing
 from networks.trained_stages import load_stages
@@ -139,7 +140,7 @@ def predict(settings, inputs, missing, others, boxes_of):
     if folder != RELEASED:
         print(f"model: {folder}, {'stage 1' if len(stages) == 1 else f'{len(stages)} stages'}; its "
               f"{posing.confidence[0]}: {posing.confidence[1]}")
-    look = looking(settings, posing, boxes_of)
+    aim = aiming(settings, posing, boxes_of)
     name, meaning = posing.confidence
     facts = {"model": {"checkpoints": os.path.abspath(folder), "stages": len(stages),
                        "fingerprint": stages[-1].fingerprint},
@@ -150,8 +151,7 @@ def predict(settings, inputs, missing, others, boxes_of):
     with (writing(settings.out, posing.first.skeleton, facts, name, coco, settings.smoothing > 0) as (add, ending),
           tqdm(total=len(inputs), unit="image", leave=False, disable=None) as bar):
         for video, group in groupby(inputs, key=lambda one: one.video):
-            given = look, posing, settings, bar
-            for one in in_videos(list(group), *given) if video else in_photos(list(group), boxes_of, *given):
+            for one in (in_videos if video else in_photos)(list(group), aim, posing, settings, bar):
                 if not isinstance(one, Found):
                     unusable.append(one)
                     continue
@@ -179,63 +179,65 @@ def counted(number, what):
     return f"{number} {what}" + "s" * (number != 1)
 
 
-def looking(settings, posing, boxes_of):
-    """Function of a list of paths and of their Photo that gives of each Poses and its id in COCO's form or None."""
+def aiming(settings, posing, boxes_of):
+    """Function of a path and its Photo that gives the squares to look at, as Posing.find takes them, and its id in
+    COCO's form or None. Raises Unreadable where a box lies beside the photograph."""
     detector = None
     if settings.detector != "none":
         from networks.person_detectors import PersonDetector  # here, since few runs need it
         detector = PersonDetector(settings.detector, settings.detector_weights, posing.device, settings.least_score)
 
-    def look(paths, photos):
-        boxes, ids = zip(*map(boxes_of, paths))
+    def aim(path, photo):
+        boxes, number = boxes_of(path)
         if detector:
-            boxes = [detector.boxes(photo) for photo in photos]
-        edges = [None if own is None else squares(own, settings.box_margin) for own in boxes]
-        return list(zip(posing.find(photos, edges), ids, strict=True))
-    return look
+            boxes = detector.boxes(photo)
+        if boxes is None:
+            return None, number
+        for box in boxes[beside(boxes[:, :2], boxes[:, 2:], photo.size)]:
+            raise Unreadable(f"the box {' '.join(f'{value:g}' for value in box)} lies beside it; it is "
+                             f"{photo.size[0]} x {photo.size[1]}")
+        return squares(boxes, settings.box_margin), number
+    return aim
 
 
-def in_photos(inputs, boxes_of, look, posing, settings, bar):
+def in_photos(inputs, aim, posing, settings, bar):
     """What is found in photographs, in their order: Found, or {file, reason} where one can't be used."""
     threads = settings.threads or usable_cores()
     size = max(1, min(settings.batch_size, -(-len(inputs) // threads)))
     batches = (inputs[start:start + size] for start in range(0, len(inputs), size))
-    for found in in_order(lambda batch: in_batch(batch, boxes_of, look, posing, settings), batches, threads):
+    for found in in_order(lambda batch: in_batch(batch, aim, posing, settings), batches, threads):
         yield from found
         bar.update(len(found))
 
 
-def in_batch(inputs, boxes_of, look, posing, settings):
+def in_batch(inputs, aim, posing, settings):
     """Read some photographs, find their poses and draw them. Returns a list of what `in_photos` gives."""
     least_side = max(posing.least_side, LARGEST // 2 if settings.overlays or settings.detector != "none" else 0)
-    results, photos = {}, {}
+    results, aimed = {}, {}
     for one in inputs:
         try:
             photo = read_photo(one.path, posing.first.pixels, least_side)
-            if (box := beside(boxes_of(one.path)[0], photo.size)) is not None:
-                raise Unreadable(f"the box {' '.join(f'{value:g}' for value in box)} lies beside it; it is "
-                                 f"{photo.size[0]} x {photo.size[1]}")
-            photos[one] = photo
+            aimed[one] = photo, *aim(one.path, photo)
         except Unreadable as error:
             results[one] = {"file": one.path, "reason": str(error)}
-    found = look([one.path for one in photos], list(photos.values())) if photos else []
-    for (one, photo), (poses, image_id) in zip(photos.items(), found, strict=True):
+    photos, edges, _ = zip(*aimed.values()) if aimed else ((), (), ())
+    for (one, (photo, _, image_id)), poses in zip(aimed.items(), posing.find(photos, edges), strict=True):
         results[one] = Found(one.path, photo.size, poses.joints, poses.confidence, poses.boxes, image_id=image_id)
         if settings.overlays:
             save_overlay(Path(settings.out, one.name), drawn(photo, poses.joints, poses.confidence, posing, settings))
     return [results[one] for one in inputs]
 
 
-def in_videos(inputs, look, posing, settings, bar):
+def in_videos(inputs, aim, posing, settings, bar):
     """What is found in videos' frames, in their order: Found, and {file, reason} where one can't be used to its end."""
     for one in inputs:
         try:
-            yield from in_video(one, look, posing, settings, bar)
+            yield from in_video(one, aim, posing, settings, bar)
         except Unreadable as error:
             yield {"file": one.path, "reason": str(error)}
 
 
-def in_video(one, look, posing, settings, bar):
+def in_video(one, aim, posing, settings, bar):
     """What is found in the frames of a video, which is drawn and written meanwhile. Raises Unreadable."""
     from deeppose import smoothing, videos  # here, since few runs need them
     if posing.first.pixels.channels != 3:
@@ -243,7 +245,9 @@ def in_video(one, look, posing, settings, bar):
 
     def look_at(frames):
         photos = [Photo(frame.image, frame.image.size) for frame in frames]
-        return list(zip(frames, photos, look([one.path] * len(frames), photos), strict=True))
+        edges, numbers = zip(*(aim(one.path, photo) for photo in photos))
+        found = zip(posing.find(photos, edges), numbers, strict=True)
+        return list(zip(frames, photos, found, strict=True))
 
     faults, empty = [], True
     with videos.opened(one.path) as film:

@@ -116,13 +116,12 @@ class Ours:
         device = torch.device("cpu")
         self.posing = predict.posing_of(
             self.settings, predict.load_model(self.settings, device)[0], device)
-        self.boxes_of = predict.given_boxes(self.settings, [])
-        self.look = predict.looking(self.settings, self.posing, self.boxes_of)
+        self.aim = predict.aiming(self.settings, self.posing, predict.given_boxes(self.settings, []))
 
     def __call__(self, paths):
         begun = time.process_time()
-        found = predict.in_photos([Input(path, "", False) for path in paths], self.boxes_of, self.look, self.posing,
-                                  self.settings, tqdm(disable=True))
+        found = predict.in_photos([Input(path, "", False) for path in paths], self.aim, self.posing, self.settings,
+                                  tqdm(disable=True))
         poses = np.concatenate([each.joints for each in found])
         return poses, time.process_time() - begun
 

@@ -60,13 +60,6 @@ def check_box(box):
     return box
 
 
-def beside(boxes, size):
-    """The first of boxes (P, 4), or of none given (None), that shares nothing with an image of (width, height); or
-    None."""
-    return next((box for box in (() if boxes is None else boxes)
-                 if min(box[2:]) <= 0 or box[0] >= size[0] or box[1] >= size[1]), None)
-
-
 def read_boxes(path):
     """PersonBoxes of a file. Raises UserError where there is none, Failure where it is something else."""
     where = os.path.realpath(path)

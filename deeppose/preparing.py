@@ -62,7 +62,8 @@ def survey(persons, skeleton, largest_unreadable, parallel, lost=(), channels=3,
         x, y = persons.joints[row, joint]
         faults[row] = faults[row] or (f"{skeleton.joints[joint]} at ({x:g}, {y:g}), far outside the image of "
                                       f"{sizes[row, 0]} x {sizes[row, 1]} pixels")
-    for row in np.flatnonzero(_beside(persons.boxes, sizes)):
+    corners, sides = persons.boxes[:, :2], persons.boxes[:, 2:]
+    for row in np.flatnonzero(stored_crops.beside(corners, corners + sides, sizes)):
         faults[row] = faults[row] or (f"a box at ({persons.boxes[row, 0]:.0f}, {persons.boxes[row, 1]:.0f}) of side "
                                       f"{persons.boxes[row, 2]:.0f}, beside the image of {sizes[row, 0]} x "
                                       f"{sizes[row, 1]} pixels")
@@ -114,13 +115,6 @@ def _astray(joints, sizes):
     reach = sizes.max(1)[:, None, None]
     outside = (joints + 0.5 < -reach) | (joints + 0.5 > sizes[:, None] + reach)  # NaN is neither
     return np.nonzero(outside.any(2))
-
-
-def _beside(boxes, sizes):
-    """Whether boxes (N, 3) share nothing with their image, sizes (N, 2); where there is none (NaN) they are not beside.
-    """
-    corners, sides = boxes[:, :2], boxes[:, 2:]
-    return ((corners >= sizes) | (corners + sides <= 0)).any(1)
 
 
 def hold_out(persons, groups, share, generator):

@@ -70,6 +70,12 @@ def enlarge(edges, factor):
     return np.column_stack([edges[:, :2] - (sides - edges[:, 2])[:, None] / 2, sides])
 
 
+def beside(low, high, sizes):
+    """Whether boxes share nothing with their image. low, high: their corners (N, 2), from the image's; sizes: (N, 2) or
+    (2,) width, height. Returns (N,) bool; a box that is not known (NaN) is not beside."""
+    return ((low >= sizes) | (high <= 0)).any(1)
+
+
 def vary(edges, shift, scale, generator):
     """Shift and scale squares at random.
 

@@ -108,6 +108,14 @@ def test_broken_films_are_named_and_the_rest_is_done(av, scene, tmp_path, capsys
     assert sorted(path.name for path in (tmp_path / "out").glob("*.mp4")) == ["later.avi.mp4", "whole.mp4"]
 
 
+def test_a_box_beside_a_film_is_told_and_nothing_is_written_of_it(av, scene, tmp_path, capsys):
+    film(av, tmp_path / "a.mp4", scene[0][:2])
+    with pytest.raises(Failure, match="1 of 1 inputs"):
+        run(tmp_path / "a.mp4", "--box", "4000", "0", "4100", "90", "--out", tmp_path / "out")
+    assert "the box 4000 0 4100 90 lies beside it" in capsys.readouterr().err
+    assert not (tmp_path / "out/a.mp4").exists()
+
+
 def test_without_pyav_a_film_is_told_and_photographs_do_not_need_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     (tmp_path / "a.mp4").write_bytes(b"")
