@@ -15,6 +15,7 @@ from deeppose import stored_crops
 from deeppose.preparing import hold_out, originals, save_picture, survey, write
 from deeppose.raw_persons import RawPersons, objects
 from deeppose.skeletons import Skeleton
+from tests.interruption import interrupt
 
 SKELETONS = {
     "three joints and nothing else": Skeleton(("nose", "tail", "hump")),
@@ -89,15 +90,7 @@ def test_a_stage_that_an_older_version_began_without_a_torso_goes_on(tmp_path, m
          "--input-size", "32", "--epochs", "1", "--batch-size", "8", "--loss", "smooth_l1")
     step(generate_train_output, tmp_path)
     flags = ["--crop-size", "67", "--width", "0.02", "--crops-per-image", "1", "--epochs", "2", "--shared-network"]
-    real, calls = train_stage2.batches, []
-
-    def interrupted(*arguments):
-        calls.append(1)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return real(*arguments)
-
-    monkeypatch.setattr(train_stage2, "batches", interrupted)
+    begun = interrupt(monkeypatch, train_stage2, epoch=2)
     with pytest.raises(KeyboardInterrupt):
         step(train_stage2, tmp_path, *flags)
     last = tmp_path / "checkpoints/stage2_shared_last.pt"
@@ -107,4 +100,4 @@ def test_a_stage_that_an_older_version_began_without_a_torso_goes_on(tmp_path, m
     torch.save(state, last)
     step(train_stage2, tmp_path, *flags)
     first, second = torch.load(tmp_path / "checkpoints/stage2_shared.pt", weights_only=True)["history"]
-    assert "pdj_area" in first and "pck_box_area" in second and len(calls) == 3
+    assert "pdj_area" in first and "pck_box_area" in second and len(begun) == 3

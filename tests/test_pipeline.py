@@ -27,6 +27,7 @@ from deeppose.persons import load_persons
 from deeppose.settings import parse_settings
 from deeppose.skeletons import LSP
 from networks.trained_stages import load_stages, run_stages
+from tests.interruption import interrupt
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = ["demo_data", "demo", "lsp_data", "train_stage1", "test_stage1", "generate_train_output", "train_stage2",
@@ -125,16 +126,7 @@ def test_stage1_resumed_in_the_middle_of_an_epoch_ends_with_the_same_weights(tra
     more = [*STAGE1, "--epochs", "3", "--schedule", "cosine", "--average-decay", "0.9"]
     step(train_stage1, tmp_path / "whole", *more)
 
-    real, calls = train_stage1.batches, []
-
-    def interrupted(*arguments):
-        calls.append(1)
-        for number, batch in enumerate(real(*arguments)):
-            if len(calls) == 3 and number == 1:
-                raise KeyboardInterrupt
-            yield batch
-
-    monkeypatch.setattr(train_stage1, "batches", interrupted)
+    interrupt(monkeypatch, train_stage1, epoch=3, batch=1)
     with pytest.raises(KeyboardInterrupt):
         step(train_stage1, tmp_path / "broken", *more)
     monkeypatch.undo()
@@ -153,15 +145,7 @@ def test_stage2_resumes_a_joint_skips_finished_ones_and_ends_with_the_same_weigh
     more = [*STAGE2, "--epochs", "2", "--joints", "r_knee", "neck"]
     step(train_stage2, whole, *more)
 
-    real, calls = train_stage2.batches, []
-
-    def interrupted(*arguments):
-        calls.append(1)
-        if len(calls) == 4:  # the second epoch of the second joint
-            raise KeyboardInterrupt
-        return real(*arguments)
-
-    monkeypatch.setattr(train_stage2, "batches", interrupted)
+    interrupt(monkeypatch, train_stage2, epoch=4)  # the second epoch of the second joint
     with pytest.raises(KeyboardInterrupt):
         step(train_stage2, copy, *more)
     last = copy / "checkpoints/stage2_neck_last.pt"
@@ -546,15 +530,7 @@ def test_stage_2_says_which_joint_can_not_be_scored(trained, tmp_path, monkeypat
 def test_restarting_a_joint_keeps_its_network_until_the_next_is_finished(copy, monkeypatch):
     final = copy / "checkpoints/stage2_neck.pt"
     before = final.read_bytes()
-    real, calls = train_stage2.batches, []
-
-    def interrupted(*arguments):
-        calls.append(1)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return real(*arguments)
-
-    monkeypatch.setattr(train_stage2, "batches", interrupted)
+    interrupt(monkeypatch, train_stage2, epoch=2)
     flags = [*STAGE2, "--epochs", "2", "--joints", "neck"]
     with pytest.raises(KeyboardInterrupt):
         step(train_stage2, copy, *flags, "--restart")

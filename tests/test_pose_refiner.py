@@ -27,6 +27,7 @@ from networks.integral import IntegralNet
 from networks.one_graph import OneGraph
 from networks.pose_refiner import PoseRefiner, begun_as
 from networks.trained_stages import load_stages, run_with_confidence
+from tests.interruption import interrupt
 from tests.test_own_skeleton import prepare
 
 MIRROR, CPU = torch.tensor(LSP.mirror), torch.device("cpu")
@@ -252,22 +253,13 @@ def test_it_goes_on_where_it_was_killed_with_the_same_weights(copy, tmp_path, mo
     whole = Path(shutil.copytree(copy, tmp_path / "whole"))
     more = [*REFINER, "--epochs", "2", "--schedule", "cosine", "--average-decay", "0.9", "--clip", "1"]
     step(train_stage2, whole, *more)
-    real, calls = train_stage2.pose_batches, []
-
-    def interrupted(*arguments):
-        calls.append(1)
-        for number, batch in enumerate(real(*arguments)):
-            if len(calls) == 2 and number == 1:
-                raise KeyboardInterrupt
-            yield batch
-
-    monkeypatch.setattr(train_stage2, "pose_batches", interrupted)
+    epochs = interrupt(monkeypatch, train_stage2, epoch=2, batch=1, batches="pose_batches")
     with pytest.raises(KeyboardInterrupt):
         step(train_stage2, copy, *more)
     monkeypatch.undo()
     step(train_stage2, copy, *more)
     one, other = final(whole), final(copy)
-    assert [row["loss"] for row in one["history"]] == [row["loss"] for row in other["history"]] and len(calls) == 2
+    assert [row["loss"] for row in one["history"]] == [row["loss"] for row in other["history"]] and len(epochs) == 2
     assert all(torch.equal(value, other["weights"][name]) for name, value in one["weights"].items())
 
 

@@ -20,6 +20,7 @@ from deeppose.skeletons import LSP, Skeleton
 from deeppose.validation import measure_of, scores_of
 from networks.backbones import of_even_contrast
 from networks.stage1 import NETWORKS, new_network
+from tests.interruption import interrupt
 
 STAGE1 = ["--backbone", "efficientnet_lite0", "--weights", "none", "--input-size", "32", "--batch-size", "8",
           "--epochs", "2", "--device", "cpu"]  # three steps an epoch
@@ -59,17 +60,8 @@ def rows_of(path):
 
 def interrupted(monkeypatch, data, folder, *flags):
     """Train, and stop after the second epoch's second step."""
-    real, epochs = train_stage1.batches, []
-
-    def stopping(*arguments):
-        epochs.append(1)
-        for number, batch in enumerate(real(*arguments)):
-            if len(epochs) == 2 and number == 2:
-                raise KeyboardInterrupt
-            yield batch
-
     with monkeypatch.context() as patch:
-        patch.setattr(train_stage1, "batches", stopping)
+        interrupt(patch, train_stage1, epoch=2, batch=2)
         with pytest.raises(KeyboardInterrupt):
             train(data, folder, *flags)
 
