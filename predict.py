@@ -23,7 +23,7 @@ from tqdm import tqdm
 from deeppose.ahead import in_order
 from deeppose.archives import Unreadable
 from deeppose.claims import claimed
-from deeppose.devices import Stopwatch, choose_device
+from deeppose.devices import Stopwatch, choose_device, has_bfloat16
 from deeppose.inputs import find_inputs
 from deeppose.overlays import LARGEST, overlay, save_overlay
 from deeppose.parallel import usable_cores
@@ -32,7 +32,6 @@ from deeppose.photos import Photo, read_photo
 from deeppose.predictions import Found, image_numbers, output_paths, writing
 from deeppose.settings import parse_settings
 from deeppose.stored_crops import beside
-from networks.folding import has_bfloat16
 from networks.posing import Posing
 from networks.trained_stages import load_stages
 

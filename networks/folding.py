@@ -41,14 +41,6 @@ def folded(network, bfloat16=False):
     return network
 
 
-def has_bfloat16(device):
-    """Whether a device computes in bfloat16 by itself; others do it more slowly than in float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    found = torch.cpu.get_capabilities() if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities") else {}
-    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
-
-
 def fits(layer):
     """Whether a convolution can be Activated."""
     return torch.backends.mkldnn.is_available() and layer.weight.device.type == "cpu" \

@@ -28,7 +28,8 @@ from deeppose.skeletons import LSP
 from deeppose.training import make_optimiser, train_one_epoch
 from networks import efficientnet_lite
 from networks.backbones import load_initial_weights, resnets
-from networks.efficientnet_lite import EfficientNetLite0
+from networks.depthwise import Depthwise
+from networks.efficientnet_lite import EfficientNetLite0, SamePadding
 from networks.heatmap import HeatmapNet
 from networks.integral import IntegralNet
 from networks.residual_likelihood import ResidualLikelihood
@@ -90,6 +91,33 @@ def test_the_last_layer_computes_in_float32_in_a_network_that_does_not(name):
         assert network.features(images)[-1].dtype == torch.bfloat16  # while all else is rounded
     assert mixed.dtype == torch.float32
     assert 0 < (mixed - plain).abs().max() < 0.05 * (plain.bfloat16().float() - plain).abs().max()
+
+
+@pytest.mark.parametrize("kernel, stride, padding", [((3, 3), (1, 1), (1, 1)), ((5, 5), (1, 1), (2, 2)),
+                                                     ((5, 5), (2, 2), (0, 0)), ((3, 7), (2, 1), (1, 3))])
+def test_depthwise_convolutions_have_torchs_gradients(kernel, stride, padding):
+    torch.manual_seed(0)
+    x = torch.randn(2, 6, 13, 16, requires_grad=True)
+    weight = torch.randn(6, 1, *kernel, requires_grad=True)
+    expected = torch.nn.functional.conv2d(x, weight, None, stride, padding, groups=6)
+    gradient = torch.randn_like(expected)
+    found = Depthwise.apply(x, weight, stride, padding)
+    assert torch.equal(found, expected)
+    ours, theirs = (torch.autograd.grad(output, (x, weight), gradient) for output in (found, expected))
+    assert all(torch.allclose(*pair, atol=1e-4) for pair in zip(ours, theirs))
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = Depthwise.apply(x.bfloat16(), weight, stride, padding)
+    assert rounded.dtype == torch.bfloat16
+    of_weight = torch.autograd.grad(rounded, weight, gradient.bfloat16())[0]
+    assert of_weight.dtype == torch.float32
+    assert (of_weight - theirs[1]).abs().max() < 0.03 * theirs[1].abs().max()
+
+
+def test_a_training_depthwise_layer_takes_them_and_one_that_looks_does_not():
+    layer, x = SamePadding(4, 4, 5, 2, groups=4, bias=False), torch.randn(1, 4, 9, 9)
+    assert "Depthwise" in layer(x).grad_fn.name()
+    assert "Depthwise" not in layer.eval()(x).grad_fn.name()
+    assert "Depthwise" not in SamePadding(4, 4, 3, bias=False)(x).grad_fn.name()
 
 
 class Tiny(torch.nn.Module):

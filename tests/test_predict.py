@@ -17,6 +17,7 @@ import predict
 from cascade_net import CascadeNet
 from deeppose.archives import Unreadable
 from deeppose.checkpoints import save_checkpoint
+from deeppose.devices import has_bfloat16
 from deeppose.errors import Failure, UserError
 from deeppose.inputs import find_inputs
 from deeppose.overlays import COLOURS, draw_pose
@@ -29,7 +30,7 @@ from deeppose.skeletons import LSP, Skeleton
 from deeppose.stored_crops import image_boxes, to_image_px
 from figures.scene import draw_figure
 from networks.efficientnet_lite import SamePadding
-from networks.folding import Activated, folded, has_bfloat16
+from networks.folding import Activated, folded
 from networks.integral import IntegralNet
 from networks.posing import Posing, parts_of
 from networks.trained_stages import load_stages
