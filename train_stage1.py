@@ -68,6 +68,7 @@ GLOBAL_CONTRAST = False          # each window less its own mean, over its own d
 
 EPOCHS = 100                     # 1 ... 100000: passes over the training persons
 OVERSAMPLE: tuple[str, ...] = ()  # data sets whose persons come several times a pass, e.g. lsp=4
+WITHOUT = ""                     # k/n: leave out the k-th of n parts of the training persons too; "" = none
 BATCH_SIZE = 64                  # 2 ... 65536: persons a step
 OPTIMISER = "adagrad"            # adagrad | adam | adamw | sgd
 LEARNING_RATE = 5e-4             # 1e-12 ... 1e6: step size
@@ -81,7 +82,7 @@ STEP_EPOCHS: tuple[float, ...] = (60.0, 85.0)  # 0 ... 100000, rising: step: epo
 STEP_FACTOR = 0.1                # 1e-6 ... 1: step: factor of each drop
 AVERAGE_DECAY = 0.0              # 0 ... 0.999999: decay a step of the weights' moving average, which is kept; 0 = none
 CLIP: float | None = None        # 1e-9 ... 1e9: largest gradient norm; none = unlimited
-MIXED_PRECISION = True           # bfloat16 on CUDA; elsewhere always float32
+MIXED_PRECISION = True           # bfloat16 on GPUs and CPUs that compute in it; elsewhere float32
 CHANNELS_LAST = False            # memory layout while training; always on CUDA; on a CPU it pays from 96 px on
 COMPILE = False                  # torch.compile: some minutes at first, faster steps after; a CPU needs a C++ compiler
 FROZEN_STAGES = 0                # 0 ... 100: leading parts of the backbone left as loaded, the stem first; 0 = none
@@ -110,7 +111,7 @@ PLACES = ("preset", "data_dir", "checkpoint_dir", "run_dir", "device", "threads"
           "resume", "restart", "compile", "every", "training_persons", "tensorboard")
 # what --resume can't change
 FIXED = ("network", "backbone", "frozen_stages", "freeze_batchnorm", "input_size", "loss", "dropout", "optimiser",
-         "average_decay", "seed", "batch_size", "global_contrast", "heatmap_sigma")
+         "average_decay", "seed", "batch_size", "global_contrast", "heatmap_sigma", "without")
 
 
 def main(argv=None):
@@ -219,6 +220,9 @@ def rows_of(persons, settings, group):
     """Rows of the training persons, as often as a pass sees them, of the validation persons, and of the training
     persons that are scored, on the device. Raises UserError where they are too few."""
     times = times_of(persons.sources, settings.oversample)
+    if settings.without:
+        part, count = part_of(settings.without)
+        times[persons.parts(count) == part] = 0
     rows = {"train": np.repeat(np.arange(len(times)), np.where(persons.held_out, 0, times)),
             "validation": np.flatnonzero(persons.held_out)}
     rows = {name: torch.tensor(chosen, device=persons.device) for name, chosen in rows.items()}
@@ -230,9 +234,17 @@ def rows_of(persons, settings, group):
     if smallest_share(len(rows["train"]), settings.batch_size, group.size) < least:
         raise UserError(f"--batch-size {settings.batch_size} gives a process too few of {len(rows['train'])} persons a "
                         "step for BatchNorm; take another")
-    drawn = np.random.default_rng(settings.seed).permutation(np.flatnonzero(~persons.held_out))
+    drawn = np.random.default_rng(settings.seed).permutation(np.flatnonzero(~persons.held_out & (times > 0)))
     rows["scored"] = torch.tensor(drawn[:settings.training_persons], device=persons.device)
     return rows
+
+
+def part_of(text):
+    """--without as numbers: which part, of how many. Raises UserError."""
+    part, _, count = text.partition("/")
+    if not (part.isdecimal() and count.isdecimal() and 1 <= int(part) <= int(count) <= 100 and int(count) > 1):
+        raise UserError(f"--without {text}: expected which of how many parts, e.g. 1/2")
+    return int(part), int(count)
 
 
 def course_of(persons, rows, settings):
@@ -255,7 +267,7 @@ def course_of(persons, rows, settings):
                 "skeleton": persons.skeleton.plain(), "pixels": persons.pixels.plain(),
                 "crop_size": persons.crop_size, "context": persons.context,
                 "global_contrast": settings.global_contrast, "split": persons.split, "test_set": persons.test_set,
-                "best_epoch": course.best_epoch, "history": course.history,
+                "without": settings.without, "best_epoch": course.best_epoch, "history": course.history,
                 "settings": plain_settings(settings),
                 "provenance": provenance(settings, sum(row["seconds"] for row in course.history), persons.device)}
 

@@ -11,7 +11,7 @@ from .errors import Failure, UserError
 
 # settings that older checkpoints do not tell
 OLDER = {"frozen_stages": 0, "missed": True, "oversample": [], "backbone_rate": 1.0, "frozen_steps": 0,
-         "global_contrast": False, "heatmap_sigma": None,
+         "global_contrast": False, "heatmap_sigma": None, "without": "",
          # of stage 2 and later
          "network": "alexnet", "weights": "stage1", "backbone": "efficientnet_lite0", "heatmap_weight": 1.0,
          "upright": False, "agreement": 0.3, "shift": 0.05, "channels_last": False}
