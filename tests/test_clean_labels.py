@@ -1,0 +1,174 @@
+"""Labels put right by networks that did not train on the person."""
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import clean_labels
+import lsp_data
+import train_stage1
+from deeppose.errors import UserError
+from deeppose.inference import diameters
+from deeppose.label_cleaning import corrected
+from deeppose.persons import load_persons
+from deeppose.skeletons import LSP, Skeleton
+from networks.trained_stages import Stage1
+
+CPU = torch.device("cpu")
+
+
+def pose():
+    """A standing person of torso diameter 50: knees and elbows farther apart than half of it."""
+    right = {"ankle": (20, 180), "knee": (20, 140), "hip": (30, 100), "wrist": (0, 110), "elbow": (5, 90),
+             "shoulder": (30, 60)}
+    places = {f"r_{name}": place for name, place in right.items()} | {"neck": (50, 55), "head_top": (50, 30)}
+    places |= {f"l_{name}": (100 - x, y) for name, (x, y) in right.items()}
+    return np.array([places[name] for name in LSP.joints], float)
+
+
+@pytest.fixture
+def case():
+    """Six persons, all seen as they are by a network that is sure."""
+    truth = np.stack([pose()] * 6)
+    confidence = np.full((6, 14), 0.9)
+    return truth, truth.copy(), confidence, np.full(6, 60.0)
+
+
+def test_labels_that_fit_stay(case):
+    labels, predicted, confidence, spans = case
+    found, exchanged, left_out = corrected(labels + 5, predicted, confidence, spans, LSP)
+    assert np.array_equal(found, labels + 5) and not exchanged.any() and not left_out.any()
+
+
+def test_exchanged_sides_are_put_back_part_by_part(case):
+    labels, predicted, confidence, spans = case
+    mirror, (upper, lower) = np.array(LSP.mirror), np.array(LSP.halves)
+    labels[0] = labels[0][mirror]
+    labels[1, lower] = labels[1, mirror[lower]]
+    labels[2, upper] = labels[2, mirror[upper]]
+    labels[2, LSP.index("r_wrist")] = np.nan  # was the left one's label
+    given = labels.copy()
+    found, exchanged, left_out = corrected(labels, predicted, confidence, spans, LSP)
+    assert exchanged.tolist() == [[True, True], [False, True], [True, False]] + 3 * [[False, False]]
+    assert np.array_equal(labels, given, equal_nan=True)  # what was given is left alone
+    expected = predicted.copy()
+    expected[2, LSP.index("l_wrist")] = np.nan
+    assert np.array_equal(found, expected, equal_nan=True) and not left_out.any()
+
+
+def test_doubt_and_small_gains_change_nothing(case):
+    labels, predicted, confidence, spans = case
+    labels[:2] = labels[:2, LSP.mirror]
+    labels[2, 0] += 1000
+    confidence[[0, 2]] = 0.4
+    spans[1] = 400  # so large that even exchanged joints are near
+    found, exchanged, left_out = corrected(labels, predicted, confidence, spans, LSP)
+    assert np.array_equal(found, labels) and not exchanged.any() and not left_out.any()
+
+
+def test_joints_that_are_far_off_are_left_out_alone(case):
+    labels, predicted, confidence, spans = case
+    labels[3, 4] += (40, 0)  # 0.67 diameters
+    labels[4, 4] += (25, 0)
+    labels[5, 5] = np.nan
+    found, exchanged, left_out = corrected(labels, predicted, confidence, spans, LSP)
+    assert np.argwhere(left_out).tolist() == [[3, 4]] and not exchanged.any()
+    assert np.isnan(found[3, 4]).all() and np.isfinite(found[4]).all() and np.isnan(found[5, 5]).all()
+    assert np.isfinite(found).all(2).sum() == 6 * 14 - 2
+
+
+def test_a_skeleton_without_a_lower_half_is_one_part():
+    skeleton = Skeleton(("a", "b", "c"), pairs=(("a", "b"),))
+    predicted = np.array([[[0, 0], [10, 0], [5, 5]]], float)
+    labels = predicted[:, [1, 0, 2]]
+    found, exchanged, _ = corrected(labels, predicted, np.ones((1, 3)), np.array([10.0]), skeleton)
+    assert np.array_equal(found, predicted) and exchanged.tolist() == [[True, False]]
+
+
+@pytest.fixture(scope="module")
+def halves(raw_dir, tmp_path_factory):
+    """Prepared figures, and a network trained without each half."""
+    folder = tmp_path_factory.mktemp("cleaning")
+    lsp_data.main(["--raw-dir", str(raw_dir), "--data-dir", str(folder / "data"), "--run-dir", str(folder / "runs"),
+                   "--train-on", "lsp", "--crop-size", "64", "--lsp-train-images", "30", "--validation-share", "0.2",
+                   "--workers", "1"])
+    for half in (1, 2):
+        train(folder, f"half{half}", "--without", f"{half}/2")
+    return folder
+
+
+def train(folder, name, *flags):
+    train_stage1.main(["--data-dir", str(folder / "data"), "--checkpoint-dir", str(folder / name), "--run-dir",
+                       str(folder / name), "--network", "integral", "--backbone", "efficientnet_lite0", "--weights",
+                       "none", "--input-size", "32", "--batch-size", "8", "--epochs", "1", "--device", "cpu", *flags])
+
+
+def run(folder, *names, flags=()):
+    clean_labels.main([*(str(folder / name) for name in names), "--data-dir", str(folder / "data"), "--cleaned-dir",
+                       str(folder / "cleaned"), "--run-dir", str(folder / "cleaned"), "--device", "cpu", *flags])
+
+
+def test_each_half_is_left_out_of_one_training_and_validation_persons_of_both(halves, monkeypatch):
+    persons = load_persons(halves / "data", "train", CPU)
+    part = persons.parts(2)
+    assert (part[persons.held_out] == 0).all() and set(part[~persons.held_out]) == {1, 2}
+    settings = train_stage1.parse_settings(vars(train_stage1), ["--without", "2/2"])
+    seen = train_stage1.rows_of(persons, settings, train_stage1.process_group(CPU).__enter__())["train"].numpy()
+    assert sorted(seen) == np.flatnonzero(part == 1).tolist()
+    assert torch.load(halves / "half1/stage1.pt", weights_only=True)["without"] == "1/2"
+
+
+def test_the_script_corrects_by_the_network_that_did_not_see_the_person(halves, monkeypatch, capsys):
+    """The networks here know nothing: in place of their poses stand the published labels with sides exchanged."""
+    persons = load_persons(halves / "data", "train", CPU)
+    asked = {}
+
+    def predicted(self, persons, rows, flip_test, batch_size):
+        asked[self.fingerprint] = rows
+        return persons.joints_px[rows][:, LSP.mirror].nan_to_num(0), torch.ones(len(rows), 14)
+    monkeypatch.setattr(Stage1, "predict_with_confidence", predicted)
+    run(halves, "half2", "half1", flags=["--gain", "0.05"])
+    shown = capsys.readouterr().out
+    part = persons.parts(2)
+    assert sorted(map(tuple, asked.values())) == sorted(tuple(np.flatnonzero(part == half)) for half in (1, 2))
+
+    cleaned = load_persons(halves / "cleaned", "train", CPU)
+    assert cleaned.split == persons.split
+    assert np.array_equal(cleaned.truth[persons.held_out], persons.truth[persons.held_out], equal_nan=True)
+    changed = ~(np.nan_to_num(cleaned.truth) == np.nan_to_num(persons.truth)).all((1, 2))
+    assert changed.any() and f"{changed.sum()} of {(part > 0).sum()} training persons changed" in shown
+    with open(halves / "cleaned/cleaned_labels.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["row"]) for row in rows] == np.flatnonzero(changed).tolist()
+    assert all(row["exchanged"] in ("arms", "legs", "arms legs", "") for row in rows)
+    spans = diameters(persons.joints_px[:, LSP.mirror].nan_to_num(0), LSP, 0).numpy()
+    for row in np.flatnonzero(changed):
+        known = np.isfinite(cleaned.truth[row]).all(1) & np.isfinite(persons.truth[row, LSP.mirror]).all(1)
+        off = np.linalg.norm(cleaned.truth[row] - persons.truth[row, LSP.mirror], axis=1)[known]
+        assert (off <= 0.5 * max(spans[row], spans.max())).all()
+    assert (halves / "cleaned/cleaned_labels.png").stat().st_size > 1000
+    assert f"--data-dir {halves / 'cleaned'}" in shown.splitlines()[-1]
+    assert json.loads((halves / "data/dataset.json").read_text())["digests"] == persons.dataset["digests"]
+    train_stage1.load_persons(halves / "data", "train", CPU)  # as it was
+
+
+@pytest.mark.parametrize("names, said", [(("half1",), "name a folder"), (("half1", "half1"), "two of the networks"),
+                                         (("half1", "all"), "by heart")])
+def test_wrong_networks_are_refused(halves, names, said):
+    if "all" in names and not (halves / "all").exists():
+        train(halves, "all")
+    with pytest.raises(UserError, match=said):
+        run(halves, *names)
+
+
+def test_the_data_as_published_are_never_written_over(halves):
+    with pytest.raises(UserError, match="another folder"):
+        run(halves, "half1", "half2", flags=["--cleaned-dir", str(halves / "data")])
+
+
+@pytest.mark.parametrize("text", ["1", "0/2", "3/2", "1/1", "a/b", "1/2/3", "-1/2"])
+def test_parts_that_are_none_are_refused(text):
+    with pytest.raises(UserError, match="e.g. 1/2"):
+        train_stage1.part_of(text)
