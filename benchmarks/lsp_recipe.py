@@ -51,7 +51,7 @@ def main(argv=None):
     stage1 = as_flags(RECIPE | {
         "--backbone": settings.backbone, "--weights": settings.weights, "--input-size": settings.input_size,
         "--epochs": settings.epochs, "--batch-size": settings.batch_size, "--learning-rate": settings.learning_rate,
-        "--heatmap-weight": settings.heatmap_weight, "--channels-last": (), "--compile": ()})
+        "--heatmap-weight": settings.heatmap_weight, "--channels-last": ()})
     stage2 = as_flags({
         "--crop-size": settings.cascade_size, "--width": settings.cascade_width, "--loss": "smooth_l1", "--dropout": 0,
         "--optimiser": "adam", "--learning-rate": 1e-3, "--batch-size": 64, "--schedule": "cosine",

@@ -153,6 +153,25 @@ def gains(path, panels):
     _save(figure, path)
 
 
+def score_by_minutes(path, points):
+    """PCK@0.2 against minutes of training, on a logarithmic axis.
+
+    points  list of (minutes, percent, what the minutes were spent on), in the minutes' order
+    """
+    figure, (axis,) = _panels(1, columns=1, width=5.6, height=3.2)
+    minutes, scores, texts = zip(*points)
+    axis.plot(minutes, scores, color=LINES[2], marker=MARKERS[0], markersize=4)
+    for minute, score, text in points:
+        axis.annotate(f"{score:.1f}\n{text}", (minute, score), xytext=(4, -6), textcoords="offset points", fontsize=8,
+                      va="top")
+    axis.set_xscale("log")
+    axis.set(xlabel="minutes of training on two cores", ylabel="PCK@0.2 on LSP's test images, %", xticks=minutes,
+             xticklabels=[f"{value:.0f}" for value in minutes], xlim=(0.85 * minutes[0], 1.9 * minutes[-1]),
+             ylim=(min(scores) - 3, max(scores) + 1))
+    axis.minorticks_off()
+    _save(figure, path)
+
+
 def training_curves(path, rows, skeleton=None):
     """Loss and scores after each epoch, from the rows of a training log.
 

@@ -1,5 +1,6 @@
 """The measurements, at a size where their figures mean nothing but every one is taken."""
 import importlib
+import json
 import math
 import mmap
 import subprocess
@@ -245,5 +246,25 @@ def test_the_recipes_flags_are_those_of_the_scripts(benchmark, tmp_path, monkeyp
     assert given["name"] == "large" and given["settings"].work_dir == tmp_path / "large"
     stage1, stage2 = (parse_settings(vars(script), given[name])
                       for script, name in ((train_stage1, "stage 1"), (train_stage2, "stage 2")))
-    assert (stage1.network, stage1.epochs, stage1.compile, stage1.scale) == ("integral", 7, True, (0.75, 1.33))
+    assert (stage1.network, stage1.epochs, stage1.compile, stage1.scale) == ("integral", 7, False, (0.75, 1.33))
     assert (stage2.width, stage2.sigma, stage2.dropout, stage2.missed) == (1, 1, 0, False)
+
+
+def test_minutes_are_told_beside_scores_and_rows_that_ran_before_are_kept(benchmark, tmp_path, monkeypatch, capsys):
+    minutes = benchmark("lsp_minutes")
+
+    def measure(name, settings, prepare, stage1, stage2, stages, flip_test):
+        train_stage1.parse_settings(vars(train_stage1), stage1)  # flags that there are
+        score = {"mean": 70 + int(name) / 10, "mean10": 60, "mean8": 50}
+        return {"seconds_of_steps": {"train_stage1.py": 66 * int(name)}, "commands": [], "validation": {},
+                "throughput": {}, "trained_at_commit": {},
+                "stage 1": {key: score for key in ("pck@0.2", "pcp_strict@0.5", "pckh@0.5")}}
+    monkeypatch.setattr(minutes, "measure", measure)
+    flags = ["--result-dir", str(tmp_path), "--picture", str(tmp_path / "minutes.png"), "--device", "cpu"]
+    minutes.main([*flags, "--rows", "60"])
+    minutes.main([*flags, "--rows", "15", "30"])
+    rows = json.loads((tmp_path / "lsp_minutes.json").read_text())["rows"]
+    assert [(name, row["minutes"], row["pck@0.2"]["mean"]) for name, row in rows.items()] \
+        == [("15", 16.5, 71.5), ("30", 33.0, 73.0), ("60", 66.0, 76.0)]
+    assert "66.0 minutes  PCK@0.2 76.0" in capsys.readouterr().out
+    assert (tmp_path / "minutes.png").stat().st_size > 5000
