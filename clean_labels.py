@@ -5,7 +5,8 @@
     python clean_labels.py checkpoints/half1 checkpoints/half2
 
 Where such a network is sure, arms or legs whose sides are exchanged are exchanged back, and joints far from where it
-sees them are left out. Validation and test persons keep the labels as published, as data/ itself does.
+sees them are left out; with --trust labels near to what it sees move towards that. Validation and test persons keep
+the labels as published, as data/ itself does.
 
 Reads   data/*.npy, data/dataset.json; of each folder named stage1.pt
 Writes  data-cleaned/             all of data/ (as links where the disk allows), but for train_labels.npy
@@ -16,6 +17,7 @@ Next    python train_stage1.py --data-dir data-cleaned
 from deeppose.errors import UserError, run  # first, so that Ctrl-C while the others load is answered in a line
 
 import os
+import re
 import shutil
 from argparse import Namespace
 from dataclasses import replace
@@ -49,6 +51,7 @@ BATCH_SIZE = 64                 # 1 ... 65536: persons a step
 SURE = 0.5                      # 0 ... 1: least confidence, the network's own, that counts against a label
 FAR = 0.5                       # 0.05 ... 1: torso diameters from label to prediction beyond which a joint is left out
 GAIN = 0.3                      # 0 ... 1: torso diameters by which exchanged sides must be nearer, on the mean
+TRUST: tuple[str, ...] = ()     # data sets whose labels move towards sure predictions, and how far, e.g. lspet=0.5
 SHOWN = 24                      # 1 ... 1000: persons in the picture with sides exchanged, and as many others
 
 
@@ -83,9 +86,22 @@ def clean(settings, persons, part, networks):
     left_out = np.zeros(published.shape[:2], bool)
     labels[chosen], exchanged[chosen], left_out[chosen] = corrected(
         published[chosen], predicted[chosen], confidence[chosen], spans[chosen], skeleton, settings.sure, settings.far,
-        settings.gain)
+        settings.gain, trust_in(persons.sources[chosen], settings.trust))
     write(settings, persons, labels)
     report(settings, persons, chosen, labels, exchanged, left_out, errors(published, predicted, spans))
+
+
+def trust_in(sources, trust):
+    """How far each person's labels move towards predictions, (N,) of 0 ... 1. Raises UserError where `trust` is no list
+    of NAME=SHARE."""
+    shares = np.zeros(len(sources))
+    for text in trust:
+        name, _, share = text.partition("=")
+        if name not in sources or not re.fullmatch(r"0|1|[01]?\.\d+", share) or float(share) > 1:
+            raise UserError(f"--trust {text}: expected one of {', '.join(sorted(set(sources)))} and a share of 1, e.g. "
+                            f"{sources[0]}=0.5")
+        shares[sources == name] = float(share)
+    return shares
 
 
 def networks_of(settings, persons, device):

@@ -1,9 +1,11 @@
-"""Labels put right by predictions of networks that did not train on the person."""
+"""Labels put right by predictions of networks that did not train on the person, an idea of Johnson & Everingham
+(Learning effective human pose estimation from inaccurate annotation, CVPR 2011)."""
 import numpy as np
 
 
-def corrected(labels, predicted, confidence, spans, skeleton, sure=0.5, far=0.5, gain=0.3):
-    """Exchange sides where a confident prediction says so, then leave out joints far from a confident prediction.
+def corrected(labels, predicted, confidence, spans, skeleton, sure=0.5, far=0.5, gain=0.3, trust=0.0):
+    """Exchange sides where a confident prediction says so, leave out joints far from a confident prediction, and move
+    those that are near it.
 
     The arms' pairs of joints and the legs' are exchanged apart (a skeleton without `lower` has one part), each as a
     whole, and where the mean error falls by `gain` or more and the exchanged labels then are nearer than `far`. An
@@ -15,6 +17,7 @@ def corrected(labels, predicted, confidence, spans, skeleton, sure=0.5, far=0.5,
     spans       (N,) the persons' diameters, same unit
     sure        least confidence that counts
     far, gain   diameters
+    trust       0 ... 1, or (N,): how far a label within `far` of a confident prediction moves towards it
     Returns     labels (N, J, 2); which parts were exchanged (N, 2) bool, upper and lower; which joints were left out
                 (N, J) bool
     """
@@ -28,12 +31,15 @@ def corrected(labels, predicted, confidence, spans, skeleton, sure=0.5, far=0.5,
         before, after = (errors(those, predicted[:, joints], spans) for those in (labels[:, joints],
                                                                                   labels[:, mirror[joints]]))
         counts = np.isfinite(before) & np.isfinite(after)
-        before, after, trust = (mean_where(values, counts) for values in (before, after, confidence[:, joints]))
-        exchanged[:, part] = (before - after >= gain) & (after <= far) & (trust >= sure)
+        before, after, own = (mean_where(values, counts) for values in (before, after, confidence[:, joints]))
+        exchanged[:, part] = (before - after >= gain) & (after <= far) & (own >= sure)
         rows = np.flatnonzero(exchanged[:, part])
         labels[np.ix_(rows, joints)] = labels[np.ix_(rows, mirror[joints])]
-    left_out = (errors(labels, predicted, spans) > far) & (confidence >= sure)
+    apart = errors(labels, predicted, spans)
+    left_out = (apart > far) & (confidence >= sure)
     labels[left_out] = np.nan
+    near = (apart <= far) & (confidence >= sure)
+    labels += np.where(near, np.reshape(trust, (-1, 1)), 0)[..., None] * (predicted - labels)
     return labels, exchanged, left_out
 
 

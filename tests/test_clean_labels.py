@@ -79,6 +79,26 @@ def test_joints_that_are_far_off_are_left_out_alone(case):
     assert np.isfinite(found).all(2).sum() == 6 * 14 - 2
 
 
+def test_labels_near_to_sure_predictions_move_towards_them(case):
+    labels, predicted, confidence, spans = case
+    labels = labels + (8, -4)
+    confidence[2] = 0.4
+    labels[3, 4] = np.nan
+    found, *_ = corrected(labels, predicted, confidence, spans, LSP, trust=np.array([0, 0.25, 0.25, 0.25, 0.25, 1]))
+    expected = labels.copy()
+    expected[[1, 3, 4]] -= (2, -1)
+    expected[5] = predicted[5]
+    assert np.allclose(found, expected, equal_nan=True)
+
+
+def test_trust_is_a_data_sets():
+    sources = np.array(["lsp", "lspet", "lsp"])
+    assert clean_labels.trust_in(sources, ("lspet=0.5",)).tolist() == [0, 0.5, 0]
+    for wrong in ("lspet", "mpii=0.5", "lspet=1.5", "lspet=nan", "lspet=", "lspet=-1"):
+        with pytest.raises(UserError, match="e.g. lsp=0.5"):
+            clean_labels.trust_in(sources, (wrong,))
+
+
 def test_a_skeleton_without_a_lower_half_is_one_part():
     skeleton = Skeleton(("a", "b", "c"), pairs=(("a", "b"),))
     predicted = np.array([[[0, 0], [10, 0], [5, 5]]], float)
