@@ -84,13 +84,14 @@ def preset_names():
     return sorted(path.stem for path in PRESETS.glob("*.toml"))
 
 
-def read_preset(name):
+def read_preset(name, seen=()):
     """A preset's content: section -> its settings, and what stands before the first section.
 
-    name    of a file in presets/, or the path of one
+    name    of a file in presets/, or the path of one; it may say `like = "NAME"` of another, whose settings it then has
+            but for its own
     Raises  ValueError, in words, where there is none, or it is not TOML, or names a script that there is not
     """
-    path = Path(name) if name.endswith(".toml") else PRESETS / f"{name}.toml"
+    path, seen = Path(name) if name.endswith(".toml") else PRESETS / f"{name}.toml", seen or (name,)
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
@@ -104,7 +105,14 @@ def read_preset(name):
     for section, settings in content.items():
         if isinstance(settings, dict) and section not in scripts:
             raise ValueError(f"preset {path} has a section [{section}]{_nearest(section, scripts)}")
-    return content
+    if "like" not in content:
+        return content
+    like = str(content.pop("like"))
+    if like in seen:
+        raise ValueError(f"presets are like each other in a circle: {', '.join((*seen, like))}")
+    other = read_preset(like, (*seen, like))
+    sections = {section: other[section] | content.get(section, {}) for section in other if section in scripts}
+    return other | content | sections
 
 
 def _chosen(preset, section, script, kinds):

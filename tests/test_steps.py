@@ -123,6 +123,21 @@ def test_a_preset_may_hold_none_and_lists(tmp_path):
                                                                                          ("lsp=2",))
 
 
+def test_a_preset_may_be_like_another_but_for_its_own(tmp_path):
+    path = tmp_path / "own.toml"
+    path.write_text('like = "lite-cascade"\nstages = 1\n[train_stage1]\nepochs = 3\n[lsp_data]\ncrop_size = 96\n')
+    content, lite, cascade = (read_preset(name) for name in (str(path), "lite", "lite-cascade"))
+    assert (content["stages"], cascade["stages"], content["data"]) == (1, 2, "lsp_data")
+    assert content["train_stage1"] == lite["train_stage1"] | {"epochs": 3}
+    assert content["train_stage2"] == cascade["train_stage2"] and content["lsp_data"] == {"crop_size": 96}
+    settings = parse_settings(vars(train_stage1), ["--preset", str(path)])
+    assert (settings.epochs, settings.backbone) == (3, "efficientnet_lite0")
+    for text, message in (("like = 'lit'", "there is no preset 'lit'"), (f"like = '{path}'", "in a circle")):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            read_preset(str(path))
+
+
 def test_run_py_takes_all_steps_of_a_preset(monkeypatch, tmp_path):
     taken = {}
 
