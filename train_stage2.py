@@ -170,7 +170,7 @@ def train_network(name, learner, settings, mixed, cores):
             order, generator = epoch_generators(device, epoch, seed)
             chosen = [batch for _ in range(settings.crops_per_image)
                       for batch in index_batches(rows, settings.batch_size, order)]
-            outside = torch.zeros((), device=device)
+            outside = torch.zeros(2, device=device)
             loss, seen = train_one_epoch(model, network, learner.batches(chosen, outside, generator), len(chosen),
                                          optimiser, rate, epoch, average, settings.clip, mixed, cores)
             seconds = watch.seconds
@@ -179,7 +179,7 @@ def train_network(name, learner, settings, mixed, cores):
             course.record({"joint": name, "epoch": epoch + 1, "loss": loss, measure: score[measure],
                            f"{measure}_before": before[measure], f"{measure}_area": score.pop("area"),
                            "area_before": before["area"], **score,
-                           "outside": 100 * outside.item() / (seen * learner.targets_each),
+                           "outside": 100 * (outside[0] / outside[1]).item(),
                            "learning_rate": rate(epoch + 0.5), "crops_per_second": round(seen / seconds, 1),
                            "memory_mib": peak_memory(device), "threads": torch.get_num_threads(),
                            "seconds": round(watch.seconds, 2)}, kept)
@@ -213,8 +213,6 @@ def course_of(name, learner, settings, baseline):
 
 class JointLearner:
     """An AlexNet of one joint, or of all: what it sees, and how it is scored."""
-
-    targets_each = 1  # truths in a window
 
     def __init__(self, name, data, settings):
         joints = data.persons.skeleton.joints
@@ -256,7 +254,6 @@ class PoseLearner:
 
     def __init__(self, name, data, settings):
         self.data, self.settings = data, settings
-        self.targets_each = data.annotated.shape[1]
 
     @staticmethod
     def names(settings, skeleton):
@@ -351,7 +348,7 @@ def batches(data, chosen, outside, generator, settings):
     """Windows round truth + simulated error, and the displacement back to the truth.
 
     chosen   batches of (B, 2) pairs of person and joint
-    outside  0-d tensor that counts the truths beyond their window's edge
+    outside  (2,) tensor that counts the truths beyond their window's edge, and all
     Yields   images (B, C, S, S), displacements (B, outputs, 2) window sides, NaN for the other joints of a shared one
              and, with MISSED off, where the truth lies outside; each batch valid until the next
     """
@@ -374,7 +371,7 @@ def batches(data, chosen, outside, generator, settings):
                                uniform(count, -settings.rotation, settings.rotation, generator), flipped)
         displacement = to_window(truth_px[:, None], windows)  # (B, 1, 2)
         missed = (displacement.abs() > 0.5).any(-1, keepdim=True)
-        outside += missed.sum()
+        outside += torch.stack([missed.sum(), displacement.isfinite().all(-1).sum()])
         if not settings.missed:
             displacement = displacement.masked_fill(missed, torch.nan)
         if settings.shared_network:
@@ -402,7 +399,7 @@ def pose_batches(data, chosen, outside, generator, settings):
         told, truth = (to_window(mirror_joints(joints_px, flipped, data.mirror), windows)
                        for joints_px in (poses_px, data.persons.joints_px[rows]))
         missed = (truth.abs() > 0.5).any(-1)
-        outside += missed.sum()
+        outside += torch.stack([missed.sum(), truth.isfinite().all(-1).sum()])
         if not settings.missed:
             truth = truth.masked_fill(missed[..., None], torch.nan)
         colour = random_colour(len(rows), generator, settings.colour, pixels.channels)

@@ -47,9 +47,10 @@ def draw(data, joint, **knobs):
     settings = SimpleNamespace(**{"crop_size": 67, "scale": (1.0, 1.0), "rotation": 0.0, "flip": 0.0, "colour": 0.0,
                                   "shared_network": False, "missed": True} | knobs)
     pairs = train_stage2.training_pairs(data, torch.tensor([joint]))
-    outside = torch.zeros(())
+    outside = torch.zeros(2)
     images, target = next(train_stage2.batches(data, [pairs], outside, torch.Generator().manual_seed(0), settings))
-    return images, target, int(outside)
+    assert outside[1] == len(pairs)
+    return images, target, int(outside[0])
 
 
 def test_windows_stand_at_truth_plus_error_and_the_target_leads_back():

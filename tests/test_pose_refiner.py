@@ -177,7 +177,7 @@ def test_training_windows_stand_round_the_simulated_pose(begun):
     def drawn(*more, data=data):
         settings = parse_settings(vars(train_stage2), [*REFINER, *flags, *more])
         generator = torch.Generator().manual_seed(0)
-        return next(train_stage2.pose_batches(data, [rows], torch.zeros(()), generator, settings))
+        return next(train_stage2.pose_batches(data, [rows], torch.zeros(2), generator, settings))
 
     (images, told, truth), (mirrored, told_mirrored, truth_mirrored) = drawn("--flip", "0"), drawn("--flip", "1")
     extent = told.amax(1) - told.amin(1)
@@ -309,7 +309,7 @@ def test_every_knob_of_the_windows_changes_them(begun):
     def seen(*flags):
         settings = parse_settings(vars(train_stage2), [*REFINER, "--data-dir", str(begun / "data"), *flags])
         learner = train_stage2.PoseLearner("shared", train_stage2.PoseLearner.read(persons, settings), settings)
-        batch = next(learner.batches([learner.rows()], torch.zeros(()), torch.Generator().manual_seed(0)))
+        batch = next(learner.batches([learner.rows()], torch.zeros(2), torch.Generator().manual_seed(0)))
         return torch.cat([part.flatten().nan_to_num(9) for part in batch])
 
     plain, *others = (seen(*knob.split()) for knob in (
