@@ -81,6 +81,8 @@ def calibrate(settings, path):
             calibrations.append(fitted(title, [each[alike] for each in given], [each[~alike] for each in given],
                                        settings.seed, fingerprint=stage.fingerprint, flip_test=flip_test,
                                        sources=sources))
+    if not calibrations:
+        print(f"note: none of the stages has a confidence of its own to calibrate; {path} stays as it is")
     calibrations = [found for found in calibrations if found]
     if not calibrations:
         return

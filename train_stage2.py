@@ -119,6 +119,7 @@ def main(argv=None):
         names = kind.names(settings, persons.skeleton)
         data = kind.read(persons, settings)
         stop_if_other_stages(data, settings)
+        stop_if_other_kind(names, settings, persons.skeleton)
         mixed = mixed_precision(settings.mixed_precision, group.device)
         if group.size > 1:
             print(f"{group.size} processes; the first, whose epochs these are, trains {', '.join(group.own(names))}")
@@ -342,6 +343,16 @@ def stop_if_other_stages(data, settings):
     if before.fingerprint != data.errors.fingerprint:
         raise UserError(f"stage {settings.stage - 1} in {settings.checkpoint_dir} is not the one that made the output "
                         f"in {settings.data_dir}; run again: {data.made_by}")
+
+
+def stop_if_other_kind(names, settings, skeleton):
+    """Raise UserError where networks of another kind stand in the same stage, which would be refused after training."""
+    for name in {SHARED, *skeleton.joints} - set(names):
+        path = cascade_path(settings.checkpoint_dir, settings.stage, name)
+        if path.exists() and load_cascade_checkpoint(path, settings.stage)["kind"] != settings.network:
+            raise UserError(f"{path.resolve()} is of another kind of network than --network {settings.network}, and a "
+                            f"stage has one kind; remove stage {settings.stage}'s networks, or name another folder "
+                            "with --checkpoint-dir")
 
 
 def batches(data, chosen, outside, generator, settings):

@@ -1,4 +1,5 @@
 """What a test run writes and prints: scores, predictions, curves and pictures of the last stage beside those before."""
+import math
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,7 @@ def write_test_run(run_dir, stage, poses, persons, settings, seconds, confidence
     arrays.save(folder / f"stage{stage}_predictions.npy", poses[names[-1]].astype(np.float32), "predictions")
     arrays.save_json(folder / f"stage{stage}.json", content)
     print(table(scores, gains=gains))
+    note_useless(scores)
     if duplicates:
         rest = headlines(content["without_training_duplicates"])
         print(f"{names[-1]} without the {len(duplicates)} test persons whose photographs are also in training, "
@@ -93,6 +95,16 @@ def write_test_run(run_dir, stage, poses, persons, settings, seconds, confidence
         reliability.unlink(missing_ok=True)  # an earlier run's
     print(f"written to {folder}: " + ", ".join(f"stage{stage}{end}" for end in written))
     return content
+
+
+def note_useless(scores):
+    """Print which stages are no better than the constant mean pose, by the first of the headlines."""
+    constant = headlines(scores["mean pose"]) if "mean pose" in scores else {}
+    for name, own in scores.items():
+        for title, rate in list(headlines(own).items())[:1]:
+            if name != "mean pose" and rate <= constant.get(title, math.nan):
+                print(f"note: {name} is no better than the constant mean pose ({title} {rate:.1f}, "
+                      f"{constant[title]:.1f}): see its training curves; try another --learning-rate, or more epochs")
 
 
 def score_persons(pose, persons, rows=slice(None)):

@@ -297,8 +297,13 @@ def test_what_does_not_fit_is_told(copy):
         prints.add(load_stages(copy / "checkpoints", None, CPU)[1].fingerprint)
     assert len(prints) == 4
     change(copy, **checkpoint)
-    step(train_stage2, copy, "--crop-size", "67", "--width", "0.05", "--crops-per-image", "1", "--epochs", "1",
-         "--joints", "neck", "--sigma", "1.25")
+    alexnet = ("--crop-size", "67", "--width", "0.05", "--crops-per-image", "1", "--epochs", "1", "--joints", "neck",
+               "--sigma", "1.25")
+    with pytest.raises(UserError, match="stage2_shared.pt is of another kind of network than --network alexnet"):
+        step(train_stage2, copy, *alexnet)  # before its training, not after
+    moved = (copy / "checkpoints/stage2_shared.pt").rename(copy / "stage2_shared.pt")
+    step(train_stage2, copy, *alexnet)
+    moved.rename(copy / "checkpoints/stage2_shared.pt")
     with pytest.raises(UserError, match="are of several kinds; remove those of one"):
         step(step6, copy)
 

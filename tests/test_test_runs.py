@@ -69,6 +69,14 @@ def test_a_joint_that_no_training_person_has_is_missing_in_the_mean_pose_without
     assert scores["mean pose"]["pck_box@0.2"]["tail"] == 0 and scores["pck_box@0.05"]["tail"] == 100
 
 
+def test_a_stage_that_is_no_better_than_the_mean_pose_is_named(tmp_path, no_curves, capsys):
+    persons = persons_of(SNAIL)
+    poses = {"mean pose": persons.truth + 40, "stage 1": persons.truth + 40, "stage 2": persons.truth}
+    run(tmp_path, persons, poses, stage=2)
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note")]
+    assert len(told) == 1 and told[0].startswith("note: stage 1 is no better than the constant mean pose (PCK@0.1")
+
+
 def test_a_run_of_joints_alone_on_16_bits(tmp_path, capsys):
     persons = persons_of(SNAIL, box="the whole image squared")
     content = run(tmp_path, persons, {"stage 1": persons.truth + 5, "stage 2": persons.truth + 1}, stage=2)
