@@ -59,7 +59,8 @@ def main(argv=None):
     points = []
     for row in rows.values():
         spent = row["differs_from_lite"]
-        points.append((row["minutes"], row["pck@0.2"]["mean"], f"{spent['--input-size']} px, {spent['--epochs']} epochs"))
+        points.append((row["minutes"], row["pck@0.2"]["mean"],
+                       f"{spent['--input-size']} px, {spent['--epochs']} epochs"))
     score_by_minutes(settings.picture, points)
     print(f"written: {path}, {settings.picture}")
 
