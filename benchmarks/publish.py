@@ -2,8 +2,8 @@
 
     python benchmarks/publish.py --folder runs/alexnet-scratch --name lsp_alexnet_scratch
 
-Reads   FOLDER/runs/stage<s>.json of the last stage tested, FOLDER/checkpoints/stage1.pt, FOLDER/data/dataset.json
-Writes  results/NAME.json  scores, the best epoch's row, settings and provenance of training and test; a machine's own
+Reads   FOLDER/runs/stage<s>.json of the last stage tested, FOLDER/checkpoints/stage*.pt, FOLDER/data/dataset.json
+Writes  results/NAME.json  scores, best epochs, settings and provenance of trainings and test; a machine's own
                            folders as the project names them: data/raw and runs
 """
 import sys
@@ -32,13 +32,14 @@ def main(argv=None):
         raise UserError(f"{folder.resolve()} holds no runs/stage1.json; run: python test_stage1.py --run-dir "
                         f"{folder / 'runs'}")
     scores = arrays.load_json(tested[-1], "python test_stage1.py")
-    checkpoint = load_checkpoint(folder / "checkpoints/stage1.pt", "python train_stage1.py")
-    history = checkpoint["history"]
-    content = {"what": "scores on the test persons, percent, as the test step wrote them; how stage 1 was trained",
-               tested[-1].stem.replace("stage", "stage "): scores,
-               "training of stage 1": {"best epoch": history[checkpoint.get("best_epoch", len(history)) - 1],
-                                       "minutes": sum(row["seconds"] for row in history) / 60,
-                                       "settings": checkpoint["settings"], **checkpoint["provenance"]}}
+    stage = tested[-1].stem.removeprefix("stage")
+    content = {"what": "scores on the test persons, percent, as the test step wrote them; how the stages were trained",
+               f"stage {stage}": scores}
+    content["training of stage 1"] = training_of(folder / "checkpoints/stage1.pt")
+    for number in range(2, int(stage) + 1):
+        content[f"training of stage {number}"] = [
+            training_of(path) for path in sorted(folder.glob(f"checkpoints/stage{number}_*.pt"))
+            if not path.stem.endswith("_last")]
     # whatever the machine: where its raw data lie, and where the run does
     prepared = arrays.load_json(folder / "data/dataset.json", "python lsp_data.py")
     for place, name in ((prepared["settings"]["raw_dir"], "data/raw"), (str(folder.resolve().parent), "runs")):
@@ -46,6 +47,16 @@ def main(argv=None):
     path = Path(settings.result_dir, f"{settings.name}.json")
     arrays.save_json(path, content)
     print(f"written: {path}")
+
+
+def training_of(path):
+    """What a checkpoint tells of its training; a released one has no history."""
+    checkpoint = load_checkpoint(path, "python train_stage1.py")
+    history = checkpoint["history"]
+    best = checkpoint.get("best_epoch", len(history))
+    return {"file": path.name, "best epoch": history[best - 1] if history and best else None,
+            "minutes": sum(row["seconds"] for row in history) / 60 if history else None,
+            "settings": checkpoint["settings"], **checkpoint["provenance"]}
 
 
 def placed(content, folder, name):
