@@ -158,7 +158,7 @@ def test_the_script_corrects_by_the_network_that_did_not_see_the_person(halves, 
     assert cleaned.split == persons.split
     assert np.array_equal(cleaned.truth[persons.held_out], persons.truth[persons.held_out], equal_nan=True)
     changed = ~(np.nan_to_num(cleaned.truth) == np.nan_to_num(persons.truth)).all((1, 2))
-    assert changed.any() and f"{changed.sum()} of {(part > 0).sum()} training persons changed" in shown
+    assert changed.any() and f"{changed.sum()} of {(part > 0).sum()} training persons with sides" in shown
     with open(halves / "cleaned/cleaned_labels.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["row"]) for row in rows] == np.flatnonzero(changed).tolist()
@@ -181,6 +181,25 @@ def test_wrong_networks_are_refused(halves, names, said):
         train(halves, "all")
     with pytest.raises(UserError, match=said):
         run(halves, *names)
+
+
+def test_data_that_are_links_are_followed_and_trust_is_told(halves, tmp_path, monkeypatch, capsys):
+    """Every label moves half the way to where a sure network sees it, 2 pixels to the right."""
+    (tmp_path / "data").mkdir()
+    for path in (halves / "data").iterdir():
+        if path.is_file():
+            (tmp_path / "data" / path.name).symlink_to(path)
+    for name in ("half1", "half2"):
+        (tmp_path / name).symlink_to(halves / name)
+    monkeypatch.setattr(Stage1, "predict_with_confidence", lambda self, persons, rows, *more: (
+        persons.joints_px[rows].nan_to_num(0) + torch.tensor([2.0, 0.0]), torch.ones(len(rows), 14)))
+    run(tmp_path, "half1", "half2", flags=["--trust", "lsp=0.5"])
+    published, cleaned = (load_persons(tmp_path / name, "train", CPU) for name in ("data", "cleaned"))
+    moved = cleaned.truth - published.truth
+    near = np.isfinite(moved).all(2) & ~published.held_out[:, None]
+    assert np.allclose(moved[near], [1, 0], atol=1e-4) and near.sum() > 200
+    assert f"{near.sum():,} joints more moved towards predictions" in capsys.readouterr().out
+    assert not (tmp_path / "cleaned/train_images.npy").is_symlink()
 
 
 def test_the_data_as_published_are_never_written_over(halves):
