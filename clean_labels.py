@@ -1,12 +1,13 @@
 """Between steps 1 and 2, if wanted: put the training persons' labels right by networks that did not train on them.
 
-    python train_stage1.py --preset lite --input-size 160 --epochs 10 --without 1/2 --checkpoint-dir checkpoints/half1
-    python train_stage1.py --preset lite --input-size 160 --epochs 10 --without 2/2 --checkpoint-dir checkpoints/half2
+    python train_stage1.py --preset lite --without 1/2 --checkpoint-dir checkpoints/half1 --run-dir runs/half1
+    python train_stage1.py --preset lite --without 2/2 --checkpoint-dir checkpoints/half2 --run-dir runs/half2
     python clean_labels.py checkpoints/half1 checkpoints/half2
 
 Where such a network is sure, arms or legs whose sides are exchanged are exchanged back, and joints far from where it
 sees them are left out; with --trust labels near to what it sees move towards that. Validation and test persons keep
-the labels as published, as data/ itself does.
+the labels as published, as data/ itself does. The networks must be good: where labels are known to be right, what the
+table says was exchanged is their mistakes.
 
 Reads   data/*.npy, data/dataset.json; of each folder named stage1.pt
 Writes  data-cleaned/             all of data/ (as links where the disk allows), but for train_labels.npy
@@ -34,7 +35,7 @@ from deeppose.drawing import contact_sheet
 from deeppose.inference import diameters
 from deeppose.label_cleaning import corrected, errors
 from deeppose.persons import load_persons
-from deeppose.settings import next_command, parse_settings
+from deeppose.settings import next_command, parse_settings, quoted
 from deeppose.training import write_rows
 from networks.folding import folded
 from networks.trained_stages import STAGE1, load_stages
@@ -57,19 +58,21 @@ SHOWN = 24                      # 1 ... 1000: persons in the picture with sides 
 
 def main(argv=None):
     settings = parse_settings(globals(), argv, ("folders", "+", "of checkpoints trained --without 1/n ... n/n"))
-    if Path(settings.cleaned_dir).resolve() == Path(settings.data_dir).resolve():
+    data, cleaned = Path(settings.data_dir), Path(settings.cleaned_dir)
+    if data.exists() and cleaned.exists() and os.path.samefile(data, cleaned):
         raise UserError("--cleaned-dir is --data-dir, whose labels stay as published; name another folder")
     device, cores = choose_device(settings.device), Cores(settings.threads)
     persons = load_persons(settings.data_dir, "train", device, settings.images)
+    trust = trust_in(persons.sources, settings.trust)
     networks, count = networks_of(settings, persons, device)
     with claimed(settings.cleaned_dir, "cleaned labels"), claimed(settings.run_dir, "list of cleaned labels"):
         cores.look(0.5)
-        clean(settings, persons, persons.parts(count), networks)
+        clean(settings, persons, persons.parts(count), networks, trust)
     print(next_command(globals(), Namespace(**vars(settings) | {"data_dir": settings.cleaned_dir}), "train_stage1.py"))
 
 
-def clean(settings, persons, part, networks):
-    """part (N,) int; networks {part: Stage1 that was trained without it}."""
+def clean(settings, persons, part, networks, trust):
+    """part (N,) int; networks {part: Stage1 that was trained without it}; trust (N,) 0 ... 1."""
     predicted, confidence = np.zeros(persons.truth.shape, np.float32), np.zeros(persons.truth.shape[:2], np.float32)
     for number, network in networks.items():
         rows = np.flatnonzero(part == number)
@@ -86,7 +89,7 @@ def clean(settings, persons, part, networks):
     left_out = np.zeros(published.shape[:2], bool)
     labels[chosen], exchanged[chosen], left_out[chosen] = corrected(
         published[chosen], predicted[chosen], confidence[chosen], spans[chosen], skeleton, settings.sure, settings.far,
-        settings.gain, trust_in(persons.sources[chosen], settings.trust))
+        settings.gain, trust[chosen])
     write(settings, persons, labels)
     report(settings, persons, chosen, labels, exchanged, left_out, errors(published, predicted, spans))
 
@@ -117,14 +120,14 @@ def networks_of(settings, persons, device):
             raise UserError(f"{path.resolve()} was trained on all persons and knows their labels by heart; train two "
                             "networks, --without 1/2 and --without 2/2")
         part, count = part_of(without)
+        counts.add(count)
         stage1 = load_stages(folder, persons, device, 1)[0]
         if stage1.split != persons.split:
             raise UserError(f"{path.resolve()} was trained on another split of the persons, so that it may know labels "
                             f"by heart; train it anew on {settings.data_dir}")
-        if part in found:
+        if part in found and len(counts) == 1:
             raise UserError(f"two of the networks were trained without part {without}; name one of each")
         found[part] = replace(stage1, network=folded(stage1.network, has_bfloat16(device)))
-        counts.add(count)
     if len(counts) > 1 or len(found) != max(counts):
         there = ", ".join(map(str, sorted(found)))
         raise UserError(f"there are networks without parts {there} of {max(counts)}; name a folder for each part, all "
@@ -147,7 +150,7 @@ def write(settings, persons, labels):
             except OSError:  # another disk, or one without links
                 shutil.copyfile(file, temporary)
     arrays.save_json(folder / "dataset.json", persons.dataset | {
-        "prepare": "python clean_labels.py",
+        "prepare": " ".join(["python clean_labels.py", *map(quoted, settings.folders)]),
         "labels": "train_labels cleaned by clean_labels.py; those of validation and test persons as published",
         "digests": persons.dataset["digests"] | {"train_labels": arrays.digest(labels)}})
 
@@ -175,7 +178,7 @@ def report(settings, persons, chosen, labels, exchanged, left_out, published_err
     folder = Path(settings.run_dir)
     write_rows(folder / "cleaned_labels.csv", [
         {"row": row, "source": sources[row], "image": names[row], **dict(zip(("exchanged", "left_out"), words(row))),
-         "largest_error_as_published": round(float(np.nanmax(published_errors[row])), 3)} for row in changed])
+         "largest_error_up_to_1": round(float(np.nanmax(published_errors[row])), 3)} for row in changed])
     generator = np.random.default_rng(settings.seed)
     kinds = exchanged.any(1), left_out.any(1) & ~exchanged.any(1)
     shown = np.concatenate([np.sort(generator.permutation(np.flatnonzero(kind))[:settings.shown]) for kind in kinds])

@@ -149,7 +149,11 @@ def train(settings, group):
                           {**vars(settings), "image_channels": persons.pixels.channels})
     network.global_contrast = settings.global_contrast
     network.freeze(settings.frozen_stages, settings.freeze_batchnorm)
-    if not state and load_initial_weights(network, settings.weights) not in (None, persons.split):
+    begun = None if state else load_initial_weights(network, settings.weights)
+    if begun and settings.without and begun[1] != settings.without:
+        raise UserError(f"{settings.weights} was trained on the part that --without {settings.without} leaves out, and "
+                        "knows its labels by heart; begin with others")
+    if begun and begun[0] != persons.split:
         print(f"warning: {settings.weights} was trained on another split of the persons: those held out here may be "
               "among them and their scores too good")
     channels_last = settings.channels_last or device.type == "cuda"

@@ -288,7 +288,7 @@ class PoseLearner:
                                 "other --weights")
         else:
             first = IntegralNet(chosen.backbone, len(persons.skeleton.joints), image_channels=persons.pixels.channels)
-            if load_initial_weights(first, chosen.weights) not in (None, persons.split):
+            if (begun := load_initial_weights(first, chosen.weights)) and begun[0] != persons.split:
                 print(f"warning: {chosen.weights} was trained on another split of the persons: those held out here may "
                       "be among them and their scores too good")
         return begun_as(first, loss=chosen.loss, heatmap_weight=chosen.heatmap_weight)

@@ -17,7 +17,7 @@ from lsp_run import measure
 from deeppose import arrays
 from deeppose.devices import choose_device
 from deeppose.drawing import score_by_minutes
-from deeppose.errors import run
+from deeppose.errors import UserError, run
 from deeppose.reports import provenance
 from deeppose.settings import parse_settings
 
@@ -36,6 +36,8 @@ CHOICES = {"15": {"--input-size": 128, "--epochs": 10}, "30": {"--input-size": 1
 
 def main(argv=None):
     settings = parse_settings(globals(), argv)
+    if unknown := set(settings.rows) - set(CHOICES):
+        raise UserError(f"no row named {min(unknown)!r}; there are: {', '.join(CHOICES)}")
     rows = {}
     for name, own in CHOICES.items():
         if settings.rows and name not in settings.rows:

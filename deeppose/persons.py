@@ -105,7 +105,7 @@ class Persons(Crops):
 
     def parts(self, count):
         """Which of `count` parts of the training persons each belongs to, (N,) int of 1 ... count, by its photograph's
-        name alone; 0 = a validation person."""
+        name alone, so that neighbouring shots of one person may fall into different parts; 0 = a validation person."""
         names = _photographs(self.dataset["train"])
         numbers = np.array([int(_fingerprint(name.encode()), 16) % count + 1 for name in names])
         return np.where(self.held_out, 0, numbers)

@@ -103,11 +103,15 @@ def read_preset(name, seen=()):
     if (data := str(content.get("data", "lsp_data"))) not in scripts:
         raise ValueError(f"preset {path} has data = {data!r}, expected the script that prepares them")
     for section, settings in content.items():
-        if isinstance(settings, dict) and section not in scripts:
+        if isinstance(settings, dict) != (section in scripts):
+            if section in scripts:
+                raise ValueError(f"preset {path} has {section} = {settings!r}, expected a section [{section}]")
             raise ValueError(f"preset {path} has a section [{section}]{_nearest(section, scripts)}")
     if "like" not in content:
         return content
     like = str(content.pop("like"))
+    if like.endswith(".toml"):
+        like = str(path.parent / like)
     if like in seen:
         raise ValueError(f"presets are like each other in a circle: {', '.join((*seen, like))}")
     other = read_preset(like, (*seen, like))

@@ -166,7 +166,7 @@ def load_initial_weights(model, source):
             anything else: a file. With the state_dict of the same torchvision network, or the package's: its backbone;
             a checkpoint of train_stage1.py: all of it
             A backbone's weights are of three channels: for one they are summed, see `_to_grey`
-    Returns the split that the checkpoint was trained on; None without one
+    Returns the split that the checkpoint was trained on, and without which part of it; None without a checkpoint
     Raises  UserError where the weights can't be had or do not fit, Failure where the file holds none.
     """
     name = model.arguments["backbone"]
@@ -182,7 +182,7 @@ def load_initial_weights(model, source):
             raise UserError(f"{source} can't begin this network: {fault}; set what it was trained with, or "
                             "name other --weights")
         model.load_state_dict(state["weights"])
-        return state["split"]
+        return state["split"], state.get("without", "")
     if fault := weights_fault(state):
         raise Failure(f"{source} {fault}; {_expected(name)}")
     if model.image_channels == 1:

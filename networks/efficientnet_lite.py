@@ -32,7 +32,7 @@ class SamePadding(nn.Conv2d):
             x = F.pad(x, (width // 2, width - width // 2, height // 2, height - height // 2))
             height = width = 0
         padding = height // 2, width // 2  # the same on both sides: the convolution's own padding saves a copy
-        if self.groups > 1 and self.training and x.device.type == "cpu":
+        if self.groups > 1 and self.bias is None and self.training and x.device.type == "cpu":
             return Depthwise.apply(x, self.weight, self.stride, padding)
         return F.conv2d(x, self.weight, self.bias, self.stride, padding, groups=self.groups)
 

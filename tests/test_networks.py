@@ -18,6 +18,7 @@ import torchvision
 import train_stage1
 from cascade_net import CascadeNet, ResponseNorm
 from deeppose.crops import box_windows, sample_windows
+from deeppose.devices import mixed_precision
 from deeppose.errors import Failure, UserError
 from deeppose.losses import masked_loss
 from deeppose.precision import in_float32
@@ -108,9 +109,16 @@ def test_depthwise_convolutions_have_torchs_gradients(kernel, stride, padding):
     with torch.autocast("cpu", torch.bfloat16):
         rounded = Depthwise.apply(x.bfloat16(), weight, stride, padding)
     assert rounded.dtype == torch.bfloat16
-    of_weight = torch.autograd.grad(rounded, weight, gradient.bfloat16())[0]
-    assert of_weight.dtype == torch.float32
-    assert (of_weight - theirs[1]).abs().max() < 0.03 * theirs[1].abs().max()
+    for found, expected in zip(torch.autograd.grad(rounded, (x, weight), gradient.bfloat16()), theirs):
+        assert found.dtype == torch.float32
+        assert (found - expected).abs().max() < 0.03 * expected.abs().max()
+
+
+@pytest.mark.parametrize("found, wanted, expected", [({"avx512_bf16": True}, True, True), ({"amx_bf16": True}, True, True),
+                                                     ({"avx512_bf16": True}, False, False), ({"avx2": True}, True, False)])
+def test_a_processor_computes_in_bfloat16_where_it_can_and_may(monkeypatch, found, wanted, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found, raising=False)
+    assert mixed_precision(wanted, torch.device("cpu")) is expected
 
 
 def test_a_training_depthwise_layer_takes_them_and_one_that_looks_does_not():
@@ -298,7 +306,7 @@ def test_initial_weights_from_a_checkpoint_are_all_of_it(tmp_path):
     source, model = (ResNetRegressor("resnet18", joints=3) for _ in range(2))
     content = {"weights": source.state_dict(), "split": "abc"}
     torch.save(content, tmp_path / "stage1.pt")
-    assert load_initial_weights(model, str(tmp_path / "stage1.pt")) == "abc"
+    assert load_initial_weights(model, str(tmp_path / "stage1.pt")) == ("abc", "")
     assert all(torch.equal(value, model.state_dict()[name]) for name, value in source.state_dict().items())
     with pytest.raises(UserError, match=r"another network.* head.3.bias is \(28,\) here and \(6,\) there"):
         load_initial_weights(ResNetRegressor("resnet18"), str(tmp_path / "stage1.pt"))

@@ -132,7 +132,8 @@ def test_a_preset_may_be_like_another_but_for_its_own(tmp_path):
     assert content["train_stage2"] == cascade["train_stage2"] and content["lsp_data"] == {"crop_size": 96}
     settings = parse_settings(vars(train_stage1), ["--preset", str(path)])
     assert (settings.epochs, settings.backbone) == (3, "efficientnet_lite0")
-    for text, message in (("like = 'lit'", "there is no preset 'lit'"), (f"like = '{path}'", "in a circle")):
+    for text, message in (("like = 'lit'", "there is no preset 'lit'"), ("like = 'own.toml'", "in a circle"),
+                          ("like = 'lite'\ntrain_stage1 = 3", r"expected a section \[train_stage1\]")):
         path.write_text(text)
         with pytest.raises(ValueError, match=message):
             read_preset(str(path))
