@@ -114,8 +114,9 @@ def test_depthwise_convolutions_have_torchs_gradients(kernel, stride, padding):
         assert (found - expected).abs().max() < 0.03 * expected.abs().max()
 
 
-@pytest.mark.parametrize("found, wanted, expected", [({"avx512_bf16": True}, True, True), ({"amx_bf16": True}, True, True),
-                                                     ({"avx512_bf16": True}, False, False), ({"avx2": True}, True, False)])
+@pytest.mark.parametrize("found, wanted, expected", [
+    ({"avx512_bf16": True}, True, True), ({"amx_bf16": True}, True, True), ({"avx512_bf16": True}, False, False),
+    ({"avx2": True}, True, False)])
 def test_a_processor_computes_in_bfloat16_where_it_can_and_may(monkeypatch, found, wanted, expected):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found, raising=False)
     assert mixed_precision(wanted, torch.device("cpu")) is expected
