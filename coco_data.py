@@ -113,7 +113,7 @@ def prepare(settings):
                   "test": originals(np.flatnonzero(persons.test), persons.boxes)}
         duplicates = test_duplicates(persons, found.image, pairs)
         write(settings.data_dir, persons, splits, held_out, skeleton, found.pixels, settings.crop_size,
-              settings.context, parallel, dataset="coco", prepare="python coco_data.py", box=box,
+              settings.context, parallel, groups, dataset="coco", prepare="python coco_data.py", box=box,
               test_duplicates=duplicates, near_duplicates={"looked_for": bool(hashed), "pairs": len(pairs)},
               settings=vars(settings), unreadable=found.unreadable, left_out=left_out,
               **oks_facts(persons.chosen(persons.test), coco_json.sigmas(skeleton, settings.sigma), ignored),

@@ -83,7 +83,7 @@ def prepare(settings):
         splits = {"train": originals(np.flatnonzero(~persons.test), persons.boxes),
                   "test": originals(np.flatnonzero(persons.test), persons.boxes)}
         write(settings.data_dir, persons, splits, held_out, K2HPD, found.pixels, settings.crop_size, settings.context,
-              parallel, dataset="k2hpd", prepare="python k2hpd_data.py", box=box, settings=vars(settings),
+              parallel, groups, dataset="k2hpd", prepare="python k2hpd_data.py", box=box, settings=vars(settings),
               unreadable=found.unreadable, pdj_to=0.75,  # to where others draw their PDJ curves here
               sources={os.path.realpath(path): archives.sha256_of(path) for path in annotations})
     picture = save_picture(settings.run_dir, settings.data_dir, persons, splits, K2HPD)

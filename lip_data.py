@@ -65,13 +65,13 @@ def prepare(settings):
     with worker_map(settings.workers if len(persons) > 400 else 1) as parallel:
         found = survey(persons, LIP, settings.largest_unreadable, parallel, absent)
         persons = found.persons
-        held_out = hold_out(persons, group(persons.image), settings.validation_share,
-                            np.random.default_rng(settings.seed))
+        groups = group(persons.image)
+        held_out = hold_out(persons, groups, settings.validation_share, np.random.default_rng(settings.seed))
         persons.boxes = stored_crops.image_boxes(persons.sizes)  # the images are person crops by their authors
         splits = {"train": originals(np.flatnonzero(~persons.test), persons.boxes),
                   "test": originals(np.flatnonzero(persons.test), persons.boxes)}
         write(settings.data_dir, persons, splits, held_out, LIP, found.pixels, settings.crop_size, settings.context,
-              parallel, dataset="lip", prepare="python lip_data.py", box="the whole image squared",
+              parallel, groups, dataset="lip", prepare="python lip_data.py", box="the whole image squared",
               settings=vars(settings), unreadable=found.unreadable,
               sources={os.path.realpath(path): archives.sha256_of(path) for path, *_ in parts})
     picture = save_picture(settings.run_dir, settings.data_dir, persons, splits, LIP)

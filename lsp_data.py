@@ -131,7 +131,7 @@ def prepare(settings):
         duplicates = test_duplicates(persons, train, pairs, distances, mirrored)
         groups_of_several = int((np.bincount(groups) > 1).sum())
         write(settings.data_dir, persons, splits, held_out, LSP, found.pixels, settings.crop_size, settings.context,
-              parallel, dataset="lsp", prepare="python lsp_data.py", test_duplicates=duplicates,
+              parallel, groups, dataset="lsp", prepare="python lsp_data.py", test_duplicates=duplicates,
               box="the whole image squared" if settings.test_boxes == "image" else "from the annotated joints",
               near_duplicates={"pairs": len(pairs), "groups": groups_of_several}, box_rule=box_rule,
               settings=vars(settings), unreadable=found.unreadable,

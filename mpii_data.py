@@ -82,7 +82,7 @@ def prepare(settings):
                   "test": originals(np.flatnonzero(persons.test), persons.boxes)}
         beside = int(np.isin(groups[~persons.test], groups[persons.test]).sum())
         write(settings.data_dir, persons, splits, held_out, MPII, found.pixels, settings.crop_size, settings.context,
-              parallel, dataset="mpii", prepare="python mpii_data.py", box=box, settings=vars(settings),
+              parallel, groups, dataset="mpii", prepare="python mpii_data.py", box=box, settings=vars(settings),
               unreadable=found.unreadable, left_out=annotated.left_out, train_persons_in_films_of_test_persons=beside,
               sources={os.path.realpath(source): archives.sha256_of(source) for source in sources})
     picture = save_picture(settings.run_dir, settings.data_dir, persons, splits, MPII)

@@ -104,10 +104,11 @@ class Persons(Crops):
         return self.joints_px.cpu().numpy()
 
     def parts(self, count):
-        """Which of `count` parts of the training persons each belongs to, (N,) int of 1 ... count, by its photograph's
-        name alone, so that neighbouring shots of one person may fall into different parts; 0 = a validation person."""
-        names = _photographs(self.dataset["train"])
-        numbers = np.array([int(_fingerprint(name.encode()), 16) % count + 1 for name in names])
+        """Which of `count` parts of the training persons each belongs to, (N,) int of 1 ... count; 0 = a validation
+        person. Who shares a group of step 1, as near-duplicate photographs do, shares a part; older dataset.json do not
+        tell groups, and photographs stand for them."""
+        names = self.dataset.get("train_groups") or _photographs(self.dataset["train"])
+        numbers = np.array([int(_fingerprint(str(name).encode()), 16) % count + 1 for name in names])
         return np.where(self.held_out, 0, numbers)
 
     @property
@@ -201,6 +202,9 @@ def _check_dataset(dataset):
             expect(f"{split}'s {column}", names, isinstance(names, list) and _are_texts(names), "a list of names")
         expect(f"{split}'s number of images", len(rows["image"]), len(rows["image"]) == len(rows["source"]),
                f"{len(rows['source'])}, as of sources")
+    groups = dataset.get("train_groups", dataset["train"]["image"])  # which older ones do not tell
+    expect("train_groups", groups, isinstance(groups, list) and len(groups) == len(dataset["train"]["image"])
+           and ("train_groups" not in dataset or all(map(_is_count, groups))), "a number for each training image")
     expect("test_duplicates", pairs, isinstance(pairs, list), "a list")
     for pair in pairs:
         row = pair.get("test_row") if isinstance(pair, dict) else None

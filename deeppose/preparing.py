@@ -158,13 +158,14 @@ def with_copies(train, boxes, held_out, count, shift, scale, flip, generator):
     return Rows(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Rows)))
 
 
-def write(data_dir, persons, splits, held_out, skeleton, pixels, crop_size, context, parallel, dataset, prepare, box,
-          test_duplicates=(), **facts):
+def write(data_dir, persons, splits, held_out, skeleton, pixels, crop_size, context, parallel, groups, dataset, prepare,
+          box, test_duplicates=(), **facts):
     """Write the arrays and dataset.json with their digests; older ones stay until all are whole.
 
     persons          RawPersons, surveyed
     splits           {"train": Rows, "test": Rows}
     held_out         (N,) bool of the persons
+    groups           (N,) int of the persons, as `hold_out` had them
     dataset          the data set's name
     prepare          the command that prepares it
     box              a sentence: what the box of a test person is
@@ -196,7 +197,8 @@ def write(data_dir, persons, splits, held_out, skeleton, pixels, crop_size, cont
             **{split: {"source": persons.source[rows.person], "image": persons.image[rows.person],
                        "person": persons.person[rows.person], "copy": rows.copy, "flipped": rows.flipped}
                for split, rows in splits.items()},
-            "test_duplicates": list(test_duplicates), **facts, "frames": stored_crops.MEANING, "digests": digests})
+            "train_groups": groups[splits["train"].person], "test_duplicates": list(test_duplicates), **facts,
+            "frames": stored_crops.MEANING, "digests": digests})
         # an older dataset.json must not vouch for the arrays of two runs, should this one break off from here on
         (folder / "dataset.json").unlink(missing_ok=True)
 

@@ -141,6 +141,18 @@ def test_each_half_is_left_out_of_one_training_and_validation_persons_of_both(ha
     assert torch.load(halves / "half1/stage1.pt", weights_only=True)["without"] == "1/2"
 
 
+def test_groups_of_step_1_stay_together_and_older_data_go_by_photograph(halves, tmp_path):
+    persons = load_persons(halves / "data", "train", CPU)
+    groups = np.array(persons.dataset["train_groups"])
+    persons.dataset["train_groups"] = (groups // 8).tolist()
+    part = persons.parts(3)
+    for group in set(groups // 8):
+        assert len(set(part[(groups // 8 == group) & ~persons.held_out])) <= 1
+    assert set(part[~persons.held_out]) <= {1, 2, 3}
+    persons.dataset.pop("train_groups")
+    assert (persons.parts(2)[~persons.held_out] > 0).all()
+
+
 def test_the_script_corrects_by_the_network_that_did_not_see_the_person(halves, monkeypatch, capsys):
     """The networks here know nothing: in place of their poses stand the published labels with sides exchanged."""
     persons = load_persons(halves / "data", "train", CPU)
