@@ -252,7 +252,7 @@ def measure_stage2(data_dir, persons, settings, rate):
     data = CascadeData(persons, data_dir, 2, settings.sigma, knobs.errors)
     pairs = training_pairs(data, torch.tensor([LSP.index("r_knee")], device=device))
     generator = torch.Generator(device).manual_seed(settings.seed)
-    outside = torch.zeros((), device=device)
+    outside = torch.zeros(2, device=device)
 
     def batches():
         chosen = index_batches(pairs, size, generator)

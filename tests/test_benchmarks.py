@@ -1,4 +1,5 @@
 """The measurements, at a size where their figures mean nothing but every one is taken."""
+import gc
 import importlib
 import json
 import math
@@ -139,6 +140,7 @@ def test_a_device_is_named_without_asking_cuda_about_others(benchmark, monkeypat
 def test_peak_memory_grows_by_what_a_process_and_its_children_take(benchmark):
     memory = benchmark("memory")
     peaks = []
+    gc.collect()  # lest what earlier tests left goes between the two
     for megabytes in (0, 64):
         program = f"import time; kept = b'x' * {megabytes * 10 ** 6}; time.sleep(0.7)"
         with memory.PeakMemory() as peak:
@@ -148,8 +150,8 @@ def test_peak_memory_grows_by_what_a_process_and_its_children_take(benchmark):
             subprocess.run([sys.executable, "-c", program], check=True)
             peaks.append(peak)
         del kept
-    assert 115 < peaks[1].host_mb - peaks[0].host_mb < 150
-    assert 115 < peaks[1].own_mb - peaks[0].own_mb < 150
+    assert 100 < peaks[1].host_mb - peaks[0].host_mb < 150  # the process's own or its child's alone would be 64
+    assert 100 < peaks[1].own_mb - peaks[0].own_mb < 150
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="the system does not tell")

@@ -30,7 +30,7 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 # nothing random, and nothing that depends on how a batch is cut
 STAGE1 = ["--backbone", "resnet18", "--weights", "none", "--input-size", "32", "--batch-size", "9", "--epochs", "2",
           "--optimiser", "sgd", "--learning-rate", "0.01", "--freeze-batchnorm", "--dropout", "0", "--rotation", "0",
-          "--scale", "1", "1", "--shift", "0", "--flip", "0", "--colour", "0"]
+          "--scale", "1", "1", "--shift", "0", "--flip", "0", "--colour", "0", "--no-mixed-precision"]
 STAGE2 = ["--crop-size", "67", "--width", "0.02", "--crops-per-image", "1", "--batch-size", "32", "--epochs", "1"]
 
 

@@ -54,8 +54,8 @@ def prepare(folder, skeleton, bits, count=30):
     held_out = hold_out(persons, np.arange(count), 0.3, generator)
     splits = {"train": originals(np.flatnonzero(~persons.test), persons.boxes),
               "test": originals(np.flatnonzero(persons.test), persons.boxes)}
-    write(folder / "data", persons, splits, held_out, skeleton, found.pixels, 48, 1.5, map, dataset="own",
-          prepare="python own_data.py", box="the whole image squared")
+    write(folder / "data", persons, splits, held_out, skeleton, found.pixels, 48, 1.5, map, np.arange(count),
+          dataset="own", prepare="python own_data.py", box="the whole image squared")
     save_picture(folder / "runs", folder / "data", persons, splits, skeleton)
     return found.pixels
 
