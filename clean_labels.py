@@ -12,7 +12,7 @@ table says was exchanged is their mistakes.
 Reads   data/*.npy, data/dataset.json; of each folder named stage1.pt
 Writes  data-cleaned/             all of data/ (as links where the disk allows), but for train_labels.npy
         runs/cleaned_labels.csv   what was done to whom
-        runs/cleaned_labels.png   some of them: labels as published in white, as cleaned in colours
+        runs/cleaned_labels.png   some of them: cleaned labels in colours over those as published in white
 Next    python train_stage1.py --data-dir data-cleaned
 """
 from deeppose.errors import UserError, run  # first, so that Ctrl-C while the others load is answered in a line
@@ -187,7 +187,8 @@ def report(settings, persons, chosen, labels, exchanged, left_out, published_err
         captions = [" and ".join(text + verb for text, verb in zip(words(row), (" exchanged", " left out")) if text)
                     for row in shown]
         contact_sheet(folder / "cleaned_labels.png", images, skeleton,
-                      [(labels[shown] - margin, "predicted"), (persons.truth[shown] - margin, "truth")], captions)
+                      [(persons.truth[shown] - margin, "truth"), (labels[shown] - margin, "predicted")], captions,
+                      called=("as published", "cleaned"))
     if settings.trust:
         moved = np.linalg.norm(labels - persons.truth, axis=2)[~exchanged.any(1)]
         moved = moved[moved > 0] / persons.box_side  # neither NaN

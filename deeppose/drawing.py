@@ -31,13 +31,14 @@ MOST_PANELS = 12               # of curves, where no groups of joints are named
 LEGEND_COLUMNS = 7
 
 
-def contact_sheet(path, images, skeleton, layers, captions=None, columns=8):
+def contact_sheet(path, images, skeleton, layers, captions=None, columns=8, called=("true pose", "predicted")):
     """Crops in rows, with skeletons over them, captions below each and a legend at the foot.
 
     images    (n, S, S, C) as `on_screen` takes them
     layers    list of (joints (n, J, 2) crop pixels, style), drawn in that order; NaN = missing.
               style "predicted": bold, coloured by the person's right, left and centre; "truth": thin and white
     captions  n strings, or None
+    called    what the legend calls the styles "truth" and "predicted"
     """
     size = images.shape[1]
     tile = max(SMALLEST_TILE, size)
@@ -47,7 +48,7 @@ def contact_sheet(path, images, skeleton, layers, captions=None, columns=8):
     texts = [_wrapped(caption, font, tile) for caption in captions or [""] * len(images)]
     text_height = LINE_HEIGHT * max((len(lines) for lines in texts if lines != [""]), default=0)
     width, row_height = GAP + columns * (tile + GAP), tile + text_height + GAP
-    legend = _legend({style for _, style in layers}, skeleton, width, font)
+    legend = _legend({style for _, style in layers}, skeleton, width, font, *called)
     sheet = Image.new("RGB", (width, GAP + rows * row_height + legend.height), PAPER)
     draw = ImageDraw.Draw(sheet)
     for number, (image, lines) in enumerate(zip(images, texts, strict=True)):
@@ -313,13 +314,13 @@ def _colour(side, style):
     return TRUTH if style == "truth" else {"right": RIGHT, "left": LEFT, "centre": CENTRE}[side]
 
 
-def _legend(styles, skeleton, width, font):
+def _legend(styles, skeleton, width, font, truth="true pose", predicted="predicted"):
     """The sheet's foot, `width` pixels wide, as an image: lines as of limbs, or dots where there are joints alone."""
-    entries = [("true pose", TRUTH, "truth")] if "truth" in styles else []
+    entries = [(truth, TRUTH, "truth")] if "truth" in styles else []
     if "predicted" in styles and not skeleton.pairs:
-        entries += [("predicted", CENTRE, "predicted")] if entries else []
+        entries += [(predicted, CENTRE, "predicted")] if entries else []
     elif "predicted" in styles:
-        first = "predicted: person's right" if entries else "person's right"
+        first = f"{predicted}: person's right" if entries else "person's right"
         entries += [(first, RIGHT, "predicted"), ("person's left", LEFT, "predicted")]
         parts = [[name] for name in skeleton.joints] + [[*one, *other] for one, other in skeleton.limbs.values()]
         if "centre" in map(skeleton.side, parts):
