@@ -82,7 +82,7 @@ def calibrate(settings, path):
                                        settings.seed, fingerprint=stage.fingerprint, flip_test=flip_test,
                                        sources=sources))
     if not calibrations:
-        print(f"note: none of the stages has a confidence of its own to calibrate; {path} stays as it is")
+        return print(f"note: none of the stages has a confidence of its own to calibrate; {path} stays as it is")
     calibrations = [found for found in calibrations if found]
     if not calibrations:
         return

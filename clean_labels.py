@@ -36,10 +36,9 @@ from deeppose.inference import diameters
 from deeppose.label_cleaning import corrected, errors
 from deeppose.persons import load_persons
 from deeppose.settings import next_command, parse_settings, quoted
-from deeppose.training import write_rows
+from deeppose.training import of_sources, part_of, write_rows
 from networks.folding import folded
 from networks.trained_stages import STAGE1, load_stages
-from train_stage1 import part_of
 
 DATA_DIR = "data"               # prepared arrays
 CLEANED_DIR = "data-cleaned"    # for the same with cleaned labels
@@ -97,14 +96,8 @@ def clean(settings, persons, part, networks, trust):
 def trust_in(sources, trust):
     """How far each person's labels move towards predictions, (N,) of 0 ... 1. Raises UserError where `trust` is no list
     of NAME=SHARE."""
-    shares = np.zeros(len(sources))
-    for text in trust:
-        name, _, share = text.partition("=")
-        if name not in sources or not re.fullmatch(r"0|1|[01]?\.\d+", share) or float(share) > 1:
-            raise UserError(f"--trust {text}: expected one of {', '.join(sorted(set(sources)))} and a share of 1, e.g. "
-                            f"{sources[0]}=0.5")
-        shares[sources == name] = float(share)
-    return shares
+    return of_sources("--trust", trust, sources, 0.0, "a share of 1", "0.5",
+                      lambda text: float(text) if re.fullmatch(r"0|1|[01]?\.\d+", text) and float(text) <= 1 else None)
 
 
 def networks_of(settings, persons, device):

@@ -38,6 +38,7 @@ from deeppose.training import (
     make_optimiser,
     moving_average,
     parameter_groups,
+    part_of,
     print_row,
     times_of,
     train_one_epoch,
@@ -84,7 +85,7 @@ AVERAGE_DECAY = 0.0              # 0 ... 0.999999: decay a step of the weights' 
 CLIP: float | None = None        # 1e-9 ... 1e9: largest gradient norm; none = unlimited
 MIXED_PRECISION = True           # bfloat16 on GPUs and CPUs that compute in it; elsewhere float32
 CHANNELS_LAST = False            # memory layout while training; always on CUDA; on a CPU it pays from 96 px on
-COMPILE = False                  # torch.compile: some minutes at first, faster steps after; a CPU needs a C++ compiler
+COMPILE = False                  # torch.compile: minutes at first, on a GPU faster steps after; a CPU needs a C++ compiler
 FROZEN_STAGES = 0                # 0 ... 100: leading parts of the backbone left as loaded, the stem first; 0 = none
 FROZEN_STEPS = 0                 # 0 ... 1000000000: first steps in which BACKBONE_RATE's parts learn nothing; 0 = none
 FREEZE_BATCHNORM = False         # leave BatchNorm as loaded: its statistics and its weights
@@ -241,14 +242,6 @@ def rows_of(persons, settings, group):
     drawn = np.random.default_rng(settings.seed).permutation(np.flatnonzero(~persons.held_out & (times > 0)))
     rows["scored"] = torch.tensor(drawn[:settings.training_persons], device=persons.device)
     return rows
-
-
-def part_of(text):
-    """--without as numbers: which part, of how many. Raises UserError."""
-    part, _, count = text.partition("/")
-    if not (part.isdecimal() and count.isdecimal() and 1 <= int(part) <= int(count) <= 100 and int(count) > 1):
-        raise UserError(f"--without {text}: expected which of how many parts, e.g. 1/2")
-    return int(part), int(count)
 
 
 def course_of(persons, rows, settings):

@@ -75,13 +75,12 @@ READINGS = {"": "validation", FLIP_TEST: "validation_flip_test", WHOLE: "validat
 
 def main(argv=None):
     settings = parse_settings(globals(), argv)
-    if unknown := set(settings.rows) - set(CHOICES):
-        raise UserError(f"no row named {min(unknown)!r}; there are: {', '.join(CHOICES)}")
+    rows = chosen_rows(settings.rows, CHOICES)
     work = Path(settings.work_dir)
     if not (work / "data/dataset.json").exists():
         run_steps([(lsp_data, ["--raw-dir", settings.raw_dir])], work, settings.seed, settings.device)
     persons = load_persons(work / "data", "train", choose_device(settings.device))
-    pending = [name for name in settings.rows or CHOICES if not finished(name, work, settings)]
+    pending = [name for name in rows if not finished(name, work, settings)]
     for name in pending:
         try:
             row = measured(name, work, persons, settings)
@@ -105,6 +104,13 @@ def finished(name, work, settings):
 
 def record_of(name, work, settings):
     return folder(work, settings.scale, name) / "row.json"
+
+
+def chosen_rows(names, choices):
+    """The rows to run: those named, or all. Raises UserError where there is no such row."""
+    if unknown := set(names) - set(choices):
+        raise UserError(f"no row named {min(unknown)!r}; there are: {', '.join(choices)}")
+    return list(names or choices)
 
 
 def as_flags(settings):

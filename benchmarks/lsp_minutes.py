@@ -11,13 +11,13 @@ Writes  results/lsp_minutes.json  scores beside minutes, with the flags of each
 from argparse import Namespace
 from pathlib import Path
 
-from ablation_lsp import as_flags
+from ablation_lsp import as_flags, chosen_rows
 from lsp_run import measure
 
 from deeppose import arrays
 from deeppose.devices import choose_device
 from deeppose.drawing import score_by_minutes
-from deeppose.errors import UserError, run
+from deeppose.errors import run
 from deeppose.reports import provenance
 from deeppose.settings import parse_settings
 
@@ -36,13 +36,9 @@ CHOICES = {"15": {"--input-size": 128, "--epochs": 10}, "30": {"--input-size": 1
 
 def main(argv=None):
     settings = parse_settings(globals(), argv)
-    if unknown := set(settings.rows) - set(CHOICES):
-        raise UserError(f"no row named {min(unknown)!r}; there are: {', '.join(CHOICES)}")
     rows = {}
-    for name, own in CHOICES.items():
-        if settings.rows and name not in settings.rows:
-            continue
-        work = Path(settings.work_dir, name)
+    for name in chosen_rows(settings.rows, CHOICES):
+        own, work = CHOICES[name], Path(settings.work_dir, name)
         found = measure(name, Namespace(**vars(settings) | {"work_dir": work, "result_dir": work}), [],
                         ["--preset", "lite", *as_flags(own)], [], stages=1, flip_test=True)
         rows[name] = {"minutes": found["seconds_of_steps"]["train_stage1.py"] / 60, "differs_from_lite": own,

@@ -2,6 +2,8 @@
 (Learning effective human pose estimation from inaccurate annotation, CVPR 2011)."""
 import numpy as np
 
+from .metrics import distances
+
 
 def corrected(labels, predicted, confidence, spans, skeleton, sure=0.5, far=0.5, gain=0.3, trust=0.0):
     """Exchange sides where a confident prediction says so, leave out joints far from a confident prediction, and move
@@ -45,7 +47,7 @@ def corrected(labels, predicted, confidence, spans, skeleton, sure=0.5, far=0.5,
 
 def errors(labels, predicted, spans):
     """(N, J) distances in diameters, at most 1; NaN where not annotated."""
-    return np.minimum(np.linalg.norm(labels - predicted, axis=2) / spans[:, None], 1)
+    return np.minimum(distances(predicted, labels) / spans[:, None], 1)
 
 
 def mean_where(values, counts):

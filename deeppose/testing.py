@@ -99,12 +99,13 @@ def write_test_run(run_dir, stage, poses, persons, settings, seconds, confidence
 
 def note_useless(scores):
     """Print which stages are no better than the constant mean pose, by the first of the headlines."""
-    constant = headlines(scores["mean pose"]) if "mean pose" in scores else {}
-    for name, own in scores.items():
-        for title, rate in list(headlines(own).items())[:1]:
-            if name != "mean pose" and rate <= constant.get(title, math.nan):
-                print(f"note: {name} is no better than the constant mean pose ({title} {rate:.1f}, "
-                      f"{constant[title]:.1f}): see its training curves; try another --learning-rate, or more epochs")
+    rates = {name: headlines(own) for name, own in scores.items()}
+    constant = rates.pop("mean pose", {})
+    for name, own in rates.items():
+        title = next(iter(own))
+        if own[title] <= constant.get(title, math.nan):
+            print(f"note: {name} is no better than the constant mean pose ({title} {own[title]:.1f}, "
+                  f"{constant[title]:.1f}): see its training curves; try another --learning-rate, or more epochs")
 
 
 def score_persons(pose, persons, rows=slice(None)):

@@ -34,14 +34,37 @@ def index_batches(rows, batch_size, generator):
 
 def times_of(sources, oversample):
     """How often each person comes a pass, (N,) int. Raises UserError where `oversample` is no list of NAME=TIMES."""
-    times = np.ones(len(sources), int)
-    for text in oversample:
+    return of_sources("--oversample", oversample, sources, 1, "how often", "4",
+                      lambda text: int(text) if text.isdecimal() and 1 <= int(text) <= 1000 else None)
+
+
+def of_sources(flag, given, sources, usual, meaning, example, read):
+    """A number for each person, (N,), by the data set.
+
+    flag     that was given
+    given    texts NAME=NUMBER
+    sources  (N,) str, each person's data set
+    usual    number of those that nothing was given for
+    meaning  of a number, and an example, for the message
+    read     function: text -> number; None = not one that may be
+    Raises   UserError where a text is something else
+    """
+    values = np.full(len(sources), usual)
+    for text in given:
         name, _, number = text.partition("=")
-        if name not in sources or not number.isdecimal() or not 1 <= int(number) <= 1000:
-            raise UserError(f"--oversample {text}: expected one of {', '.join(sorted(set(sources)))} and how often, "
-                            f"e.g. {sources[0]}=4")
-        times[sources == name] = int(number)
-    return times
+        if name not in sources or (value := read(number)) is None:
+            raise UserError(f"{flag} {text}: expected one of {', '.join(sorted(set(sources)))} and {meaning}, e.g. "
+                            f"{sources[0]}={example}")
+        values[sources == name] = value
+    return values
+
+
+def part_of(text):
+    """--without as numbers: which part of the training persons, of how many. Raises UserError."""
+    part, _, count = text.partition("/")
+    if not (part.isdecimal() and count.isdecimal() and 1 <= int(part) <= int(count) <= 100 and int(count) > 1):
+        raise UserError(f"--without {text}: expected which of how many parts, e.g. 1/2")
+    return int(part), int(count)
 
 
 def parameter_groups(network, factor=1.0, frozen_steps=0):
