@@ -85,7 +85,7 @@ AVERAGE_DECAY = 0.0              # 0 ... 0.999999: decay a step of the weights' 
 CLIP: float | None = None        # 1e-9 ... 1e9: largest gradient norm; none = unlimited
 MIXED_PRECISION = True           # bfloat16 on GPUs and CPUs that compute in it; elsewhere float32
 CHANNELS_LAST = False            # memory layout while training; always on CUDA; on a CPU it pays from 96 px on
-COMPILE = False                  # torch.compile: minutes at first, on a GPU faster steps after; a CPU needs a C++ compiler
+COMPILE = False                  # torch.compile: minutes at first; faster steps on a GPU; a CPU needs a C++ compiler
 FROZEN_STAGES = 0                # 0 ... 100: leading parts of the backbone left as loaded, the stem first; 0 = none
 FROZEN_STEPS = 0                 # 0 ... 1000000000: first steps in which BACKBONE_RATE's parts learn nothing; 0 = none
 FREEZE_BATCHNORM = False         # leave BatchNorm as loaded: its statistics and its weights

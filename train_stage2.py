@@ -92,7 +92,7 @@ AVERAGE_DECAY = 0.0              # 0 ... 0.999999: decay a step of the weights' 
 CLIP: float | None = None        # 1e-9 ... 1e9: largest gradient norm; none = unlimited
 MIXED_PRECISION = True           # bfloat16 on GPUs and CPUs that compute in it; elsewhere float32
 CHANNELS_LAST = False            # memory layout while training; always on CUDA; on a CPU it pays from 96 px on
-COMPILE = False                  # torch.compile: minutes at first, on a GPU faster steps after; a CPU needs a C++ compiler
+COMPILE = False                  # torch.compile: minutes at first; faster steps on a GPU; a CPU needs a C++ compiler
 HALF_WEIGHTS = True              # keep finished weights in half precision
 
 ERRORS = "residuals"             # residuals | gaussian | fixed: drawn from held-out errors, their fit, or deltas.npy

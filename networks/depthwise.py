@@ -9,7 +9,7 @@ class Depthwise(torch.autograd.Function):
     """F.conv2d with groups = channels and no bias, the same up to rounding; only its gradients are computed otherwise.
 
     oneDNN finds a kernel's gradient fast if it has at most WIDEST columns, so a wider one's is found in strips; and
-    the gradient of a strided convolution's input fast in float32 alone. Both gradients in bfloat16, on two cores: 128 ms
+    the gradient of a strided convolution's input fast in float32 alone. Both gradients in bfloat16, two cores: 128 ms
     in place of 296 for 5 x 5 over 128 channels of 64 x 64, 88 in place of 240 for 3 x 3 of stride 2 over 96 channels of
     128 x 128, 32 images each.
     """
