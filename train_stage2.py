@@ -281,17 +281,19 @@ class PoseLearner:
 
     def new_network(self):
         chosen, persons = self.settings, self.data.persons
+        own = {"loss": chosen.loss, "heatmap_weight": chosen.heatmap_weight}
         if chosen.weights == "stage1":
             first = load_stage1(chosen.checkpoint_dir, persons, "cpu").network
             if not isinstance(first, IntegralNet):
                 raise UserError(f"--weights stage1: stage 1 in {chosen.checkpoint_dir} is no integral network; name "
                                 "other --weights")
-        else:
-            first = IntegralNet(chosen.backbone, len(persons.skeleton.joints), image_channels=persons.pixels.channels)
-            if (begun := load_initial_weights(first, chosen.weights)) and begun[0] != persons.split:
-                print(f"warning: {chosen.weights} was trained on another split of the persons: those held out here may "
-                      "be among them and their scores too good")
-        return begun_as(first, loss=chosen.loss, heatmap_weight=chosen.heatmap_weight)
+            return begun_as(first, **own)
+        network = PoseRefiner(chosen.backbone, len(persons.skeleton.joints), image_channels=persons.pixels.channels,
+                              **own)
+        if (begun := load_initial_weights(network, chosen.weights)) and begun[0] != persons.split:
+            print(f"warning: {chosen.weights} was trained on another split of the persons: those held out here may "
+                  "be among them and their scores too good")
+        return network
 
     def batches(self, chosen, outside, generator):
         return pose_batches(self.data, chosen, outside, generator, self.settings)

@@ -83,6 +83,10 @@ class Stage1Network(nn.Module):
             x = x + told
         return [x := layer(x) for layer in (net.layer2, net.layer3, net.layer4)]
 
+    def completed(self, weights):
+        """Weights of a checkpoint by name, with those of this network that a checkpoint may lack."""
+        return weights
+
     def convolutions(self):
         """The backbone's parameters, AlexNet's without its wide layers: what `--backbone-rate` and `--frozen-steps` are
         about. They go before all others in `parameters()`."""
@@ -164,7 +168,7 @@ def load_initial_weights(model, source):
             efficientnet_lite0's package;
             "none": leave the random initialisation;
             anything else: a file. With the state_dict of the same torchvision network, or the package's: its backbone;
-            a checkpoint of train_stage1.py: all of it
+            a checkpoint of train_stage1.py, or of a pose refiner for another: all of it
             A backbone's weights are of three channels: for one they are summed, see `_to_grey`
     Returns the split that the checkpoint was trained on, and without which part of it; None without a checkpoint
     Raises  UserError where the weights can't be had or do not fit, Failure where the file holds none.
@@ -178,10 +182,13 @@ def load_initial_weights(model, source):
         source = os.path.realpath(imagenet_file() if source == "imagenet" else source)
         state = _read_weights(source, name)
     if {"weights", "split"} <= state.keys():
-        if fault := misfit(model, state["weights"]):
+        weights = state["weights"]
+        if isinstance(weights, dict):
+            weights = model.completed(weights)
+        if fault := misfit(model, weights):
             raise UserError(f"{source} can't begin this network: {fault}; set what it was trained with, or "
                             "name other --weights")
-        model.load_state_dict(state["weights"])
+        model.load_state_dict(weights)
         return state["split"], state.get("without", "")
     if fault := weights_fault(state):
         raise Failure(f"{source} {fault}; {_expected(name)}")

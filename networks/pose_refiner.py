@@ -25,6 +25,10 @@ class PoseRefiner(IntegralNet):
     def outputs(self):
         return self.arguments["joints"]
 
+    def completed(self, weights):
+        """Stage 1's weights do not say how the pose is told: that stays as it is."""
+        return {"told.weight": self.told.weight.detach()} | weights
+
     def forward(self, images, pose_window):
         """images (B, C, S, S) normalised, S a multiple of 32; pose_window (B, J, 2) the incoming pose in the window's
         frame -> heatmaps (B, J, S / 4, S / 4), unnormalised."""

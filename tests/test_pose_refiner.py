@@ -249,6 +249,23 @@ def test_after_a_regression_it_gives_the_first_confidence(copy, raw_dir):
     assert all(0 < value < 1 for value in person["confidence"])
 
 
+def test_it_begins_with_a_file_that_is_a_stage_1_or_another_refiner(copy, capsys):
+    standing = [*REFINER, "--learning-rate", "1e-12", "--warmup-epochs", "0", "--weights"]
+    begun = torch.load(copy / "checkpoints/stage1.pt", weights_only=True)["weights"]
+    step(train_stage2, copy, *standing, str(copy / "checkpoints/stage1.pt"))
+    other = copy / "other.pt"
+    change(copy, weights={name: value + 1 if name == "told.weight" else value
+                          for name, value in final(copy)["weights"].items()})
+    (copy / "checkpoints/stage2_shared.pt").rename(other)
+    step(train_stage2, copy, *standing, str(other), "--restart")
+    weights = final(copy)["weights"]
+    assert torch.allclose(weights["heatmaps.0.weight"].float(), begun["heatmaps.0.weight"].float(), atol=1e-3)
+    assert weights["told.weight"].float().mean() > 0.99
+    with pytest.raises(UserError, match="can't begin this network: .* told.weight is none here"):
+        step(train_stage1, copy, *STAGE1, "--restart", "--weights", str(other))
+    assert "another split" not in capsys.readouterr().out
+
+
 def test_it_goes_on_where_it_was_killed_with_the_same_weights(copy, tmp_path, monkeypatch):
     whole = Path(shutil.copytree(copy, tmp_path / "whole"))
     more = [*REFINER, "--epochs", "2", "--schedule", "cosine", "--average-decay", "0.9", "--clip", "1"]
