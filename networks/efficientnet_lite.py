@@ -40,7 +40,7 @@ class SamePadding(nn.Conv2d):
 def convolution(inputs, outputs, kernel, stride=1, groups=1, activated=True):
     layers = [SamePadding(inputs, outputs, kernel, stride, groups=groups, bias=False),
               nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.01)]
-    return layers + [nn.ReLU6(inplace=True)] * activated
+    return layers + [nn.ReLU6()] * activated  # not in place, which takes a CPU longer
 
 
 class InvertedResidual(nn.Sequential):
