@@ -34,9 +34,9 @@ def folded(network, bfloat16=False):
     if bfloat16:
         forward = network.forward
 
-        def in_bfloat16(images):
+        def in_bfloat16(images, *told):
             with torch.autocast(images.device.type, torch.bfloat16):
-                return forward(images)
+                return forward(images, *told)
         network.forward = in_bfloat16
     return network
 

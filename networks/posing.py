@@ -37,17 +37,17 @@ class Posing:
                       found, where that is another
     flip_test         whether stage 1 averages with the mirrored window; a cascade expects what it was trained on
     margin            side of a later box, in extents of the joints found
-    doubt             mean confidence, the network's own, below which a photograph is searched; 0 = never
+    doubt             mean confidence, stage 1's own, below which a photograph is searched; 0 = never
     batch_size        persons a step
     least_confidence  of a joint that a later box goes by
     same              what two boxes share, of what they cover, from which on they are taken for the same
-    bfloat16          compute stage 1 in that
+    bfloat16          compute in that
     """
 
     def __init__(self, stages, device, passes=2, flip_test=True, margin=1.32, doubt=0.4, batch_size=16,
                  least_confidence=0.2, same=0.65, bfloat16=False):
         self.first = replace(stages[0], network=folded(stages[0].network, bfloat16))
-        self.cascades = [stage.folded() for stage in stages[1:]]
+        self.cascades = [stage.folded(bfloat16) for stage in stages[1:]]
         self.device = device
         self.passes, self.margin, self.doubt, self.batch_size = passes, margin, doubt, batch_size
         self.flip_test = stages[1].flip_test if len(stages) > 1 else flip_test
@@ -88,9 +88,9 @@ class Posing:
     def _find(self, photos, boxes, sizes, searched):
         """Poses of P persons, each with its photograph, box (P, 3), image size (P, 2), and whether it is searched."""
         boxes, again = np.array(boxes), np.zeros(len(photos), bool)
-        joints, own = self._look(photos, boxes)
-        if self.doubt and own is not None:
-            again = self._search(photos, boxes, joints, own, searched)
+        joints, own, sure = self._look(photos, boxes)
+        if self.doubt and sure is not None:
+            again = self._search(photos, boxes, joints, own, sure.mean(1), searched)
         for number in range(self.passes):
             if number:
                 closer = self._closer(joints, own, boxes, sizes)
@@ -100,40 +100,42 @@ class Posing:
                 continue  # a part of a photograph was looked at quickly, and will be again, more closely
             rows = np.flatnonzero(again)
             if len(rows):
-                joints[rows], sure = self._look([photos[row] for row in rows], boxes[rows])
+                joints[rows], found, _ = self._look([photos[row] for row in rows], boxes[rows])
                 if own is not None:
-                    own[rows] = sure
+                    own[rows] = found
                 again[:] = False
         return Poses(joints, self._told(joints, own, boxes), boxes)
 
-    def _search(self, photos, boxes, joints, own, searched):
-        """Put the part of its photograph where the pose is surest in place of a box with a pose in doubt. Returns (P,)
-        bool, where that was done."""
+    def _search(self, photos, boxes, joints, own, sure, searched):
+        """Put the part of its photograph where stage 1 is surest in place of a box where it is in doubt; sure (P,) its
+        mean confidence. Returns (P,) bool, where that was done."""
         found = np.zeros(len(photos), bool)
         for part in PARTS:
-            for row in np.flatnonzero(searched & (own.mean(1) < self.doubt) & (found | (part == PARTS[0]))):
+            for row in np.flatnonzero(searched & (sure < self.doubt) & (found | (part == PARTS[0]))):
                 squares = parts_of(photos[row].size, part)
-                poses, sure = self._look([photos[row]] * len(squares), squares, quick=True)
-                best = sure.mean(1).argmax()
-                found[row] = sure[best].mean() > own[row].mean()
+                poses, confidence, _ = self._look([photos[row]] * len(squares), squares, quick=True)
+                best = confidence.mean(1).argmax()
+                found[row] = confidence[best].mean() > sure[row]
                 if found[row]:
-                    boxes[row], joints[row], own[row] = squares[best], poses[best], sure[best]
+                    boxes[row], joints[row], own[row] = squares[best], poses[best], confidence[best]
+                    sure[row] = own[row].mean()
         return found
 
     def _look(self, photos, boxes, quick=False):
-        """Joints (P, J, 2), image pixels, and the network's own confidence, (P, J) or None, of all stages and with the
-        flip test; of stage 1 alone, without it, where it shall be quick."""
+        """Joints (P, J, 2), image pixels, the network's own confidence and stage 1's, (P, J) or None both: of all stages
+        and with the flip test; of stage 1 alone, without it, where it shall be quick. Where stage 1 has no confidence
+        that of all stages stands for it."""
         first = self.first
         edges = enlarge(boxes, first.context)
         joints, confidences = np.empty((len(photos), len(first.skeleton.joints), 2)), []
         for start in range(0, len(photos), self.batch_size):
             rows = slice(start, start + self.batch_size)
-            found, own = self._look_at(self._crops(photos[rows], edges[rows]), quick)
+            found, *own = self._look_at(self._crops(photos[rows], edges[rows]), quick)
             joints[rows] = to_image_px(found, edges[rows], first.crop_size)
             confidences.append(own)
-        if any(own is None for own in confidences):
-            return joints, None
-        return joints, np.concatenate([np.empty((0, joints.shape[1])), *confidences])
+        none = np.empty((0, joints.shape[1]))
+        return joints, *(None if any(part is None for part in parts) else np.concatenate([none, *parts])
+                         for parts in (zip(*confidences) if confidences else [(), ()]))
 
     def _crops(self, photos, edges):
         """Crops (P, S, S, C) of photographs."""
@@ -159,10 +161,13 @@ class Posing:
         first = self.first
         persons = LooseCrops(torch.from_numpy(crops).to(self.device), first.context, first.pixels, first.skeleton)
         rows = torch.arange(len(crops), device=self.device)
-        joints, own = first.predict_with_confidence(persons, rows, self.flip_test and not quick, self.batch_size)
-        for cascade in () if quick and own is not None else self.cascades:
+        joints, sure = first.predict_with_confidence(persons, rows, self.flip_test and not quick, self.batch_size)
+        own = sure
+        for cascade in () if quick and sure is not None else self.cascades:
             joints, own = cascade.refine_with_confidence(persons, rows, joints, own)
-        return joints.cpu().double().numpy(), None if own is None else own.cpu().double().numpy()
+        sure = own if sure is None else sure
+        return joints.cpu().double().numpy(), *(None if part is None else part.cpu().double().numpy()
+                                                for part in (own, sure))
 
     def _told(self, joints, own, boxes):
         """The confidence that is told of the network's own: a probability where the stages are calibrated."""

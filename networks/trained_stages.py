@@ -89,9 +89,9 @@ class CascadeStage:
         return refine_joints(self.networks, persons, rows, joints_px, sides, self.usual_side * persons.box_side,
                              batch_size, self.pixels), own
 
-    def folded(self):
+    def folded(self, bfloat16=False):
         """The same, only to look: see folding."""
-        fast = {network: folded(network) for network, _ in self.networks.values()}
+        fast = {network: folded(network, bfloat16) for network, _ in self.networks.values()}
         return replace(self, networks={joint: (fast[network], output)
                                        for joint, (network, output) in self.networks.items()})
 
