@@ -4,7 +4,6 @@ With these settings two CPU cores train stage 1 in about an hour. The model that
     python benchmarks/lsp_recipe.py --stages 1
     python benchmarks/lsp_recipe.py --name lsp_lite_192 --weights runs/lsp_lite/checkpoints/stage1.pt --input-size 192
         --epochs 15 --learning-rate 1e-3 --heatmap-weight 1 --stages 2 --crops-per-image 2
-        --release checkpoints/released/stage1.pt
 On a GPU:
     python benchmarks/lsp_recipe.py --name lsp_recipe_gpu --input-size 256 --epochs 150 --batch-size 64
         --cascade-size 227 --cascade-width 1 --cascade-epochs 7
@@ -12,12 +11,11 @@ On a GPU:
 Reads   the raw archives in RAW_DIR
 Writes  results/<NAME>.json  scores of every stage, settings, seconds of each step, hardware, commit
         runs/<NAME>/         data, checkpoints and runs; a step that is finished there is not run again
-        RELEASE              stage 1 in half precision, with its scores; "" = not written
 """
 from pathlib import Path
 
 from ablation_lsp import RECIPE, as_flags
-from lsp_run import measure, release
+from lsp_run import measure
 
 from deeppose.errors import run
 from deeppose.settings import parse_settings
@@ -26,7 +24,6 @@ RAW_DIR = "data/raw"            # holds lsp_dataset.zip and lspet_dataset.zip
 NAME = "lsp_lite"               # of the result and of the folder under WORK_DIR
 WORK_DIR = "runs"               # the folder NAME in it holds data, checkpoints and runs of this measurement
 RESULT_DIR = "results"          # where NAME.json goes
-RELEASE = ""                    # file for the half-precision stage 1: checkpoints/released/stage1.pt; "" = none
 STAGES = 3                      # 1 ... 3: to train; more can follow later
 SEED = 0                        # 0 ... 4294967295: of every step
 DEVICE = "auto"                 # auto, cpu, cuda, cuda:1, mps
@@ -58,8 +55,6 @@ def main(argv=None):
         "--sigma": settings.sigma, "--crops-per-image": settings.crops_per_image,
         "--epochs": settings.cascade_epochs, "--no-missed": ()})
     measure(settings.name, settings, [], stage1, stage2, settings.stages, flip_test=True)
-    if settings.release:
-        release(Path(settings.release), settings.work_dir, settings.device)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,6 @@ import sys
 from pathlib import Path
 from statistics import median
 
-import torch
-
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
@@ -19,15 +17,10 @@ import test_stage2  # noqa: E402
 import train_stage1  # noqa: E402
 import train_stage2  # noqa: E402
 from deeppose import arrays  # noqa: E402
-from deeppose.checkpoints import halved, load_checkpoint, save_checkpoint  # noqa: E402
+from deeppose.checkpoints import load_checkpoint  # noqa: E402
 from deeppose.devices import choose_device  # noqa: E402
-from deeppose.persons import load_persons  # noqa: E402
-from deeppose.reports import provenance, score  # noqa: E402
+from deeppose.reports import provenance  # noqa: E402
 from deeppose.steps import command_of, run_steps  # noqa: E402
-from networks.trained_stages import load_stage1  # noqa: E402
-
-HEADLINES = (("pck@0.2", "mean"), ("pck@0.2", "mean12"), ("pckh@0.5", "mean"), ("pcp_strict@0.5", "mean10"),
-             ("pcp_strict@0.5", "mean8"))
 
 
 def measure(name, settings, prepare, stage1, stage2, stages=2, flip_test=False):
@@ -96,23 +89,3 @@ def number(text):
         return float(text)
     except ValueError:
         return text
-
-
-def release(path, work, device):
-    """Write stage 1 in half precision, history left out, with what the file scores on the test persons, with and
-    without the flip test."""
-    checkpoint = load_checkpoint(Path(work, "checkpoints/stage1.pt"), "python train_stage1.py")
-    checkpoint["weights"] = halved(checkpoint["weights"])
-    checkpoint["history"] = []
-    save_checkpoint(path, checkpoint)
-    persons = load_persons(Path(work, "data"), "test", choose_device(device))
-    stage1 = load_stage1(Path(path).parent, persons, persons.device)
-    rows = torch.arange(len(persons.crops), device=persons.device)
-    checkpoint["scores"] = {}
-    for name, flip_test in (("flip test", True), ("plain", False)):
-        pose = stage1.predict(persons, rows, flip_test).cpu().numpy()
-        full = score(pose, persons.truth, persons.head_sizes, persons.skeleton)
-        checkpoint["scores"][name] = {f"{metric}_{mean}": full[metric][mean] for metric, mean in HEADLINES}
-    save_checkpoint(path, checkpoint)
-    print(f"written: {path}; " + "; ".join(f"{name}: " + ", ".join(f"{key} {value:.1f}" for key, value in own.items())
-                                           for name, own in checkpoint["scores"].items()))

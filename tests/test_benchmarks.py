@@ -27,7 +27,7 @@ from deeppose.settings import parse_settings
 def benchmark(monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "benchmarks"))
     yield importlib.import_module
-    for name in ("speed", "lsp_run", "memory", "ablation_lsp", "lsp_recipe"):
+    for name in ("speed", "lsp_run", "memory", "ablation_lsp", "lsp_recipe", "publish", "release"):
         sys.modules.pop(name, None)
 
 
@@ -195,8 +195,15 @@ def test_the_published_run_takes_every_step_once_and_releases_stage_1(benchmark,
     assert len(content["validation"]["stage 3"]) == 14 and "gain_over_stage2" in content["stage 3"]
     with pytest.raises(UserError, match="another folder"):
         lsp_run.measure("tiny", settings, flags[0], [*flags[1], "--epochs", 2], flags[2])
-    lsp_run.release(tmp_path / "stage1.pt", settings.work_dir, "cpu")
-    checkpoint = load_checkpoint(tmp_path / "stage1.pt", "")
+    release, kept = benchmark("release"), tmp_path / "released/stage1.pt"
+    with pytest.raises(UserError, match="stage 2 was trained on the output of other weights than stage 1 has in half"):
+        release.main(["--folder", str(settings.work_dir), "--release-dir", str(kept.parent)])
+    assert not kept.exists()
+    for path in (settings.work_dir / "checkpoints").glob("stage[23]_*.pt"):
+        path.unlink()
+    release.main(["--folder", str(settings.work_dir), "--release-dir", str(kept.parent)])
+    checkpoint = load_checkpoint(kept, "")
+    assert checkpoint["history"] == [] and str(tmp_path) not in checkpoint["provenance"]["command"]
     assert checkpoint["weights"]["backbone.conv1.weight"].dtype == torch.float16
     # the file's own scores: ten figures, so that a joint or two may fall on the other side in half precision
     assert checkpoint["scores"]["flip test"]["pck@0.2_mean"] == pytest.approx(content["stage 1"]["pck@0.2"]["mean"],
