@@ -48,7 +48,7 @@ from deeppose.validation import progress
 from networks.backbones import load_initial_weights
 from networks.folding import folded
 from networks.integral import IntegralNet
-from networks.pose_refiner import PoseRefiner, begun_as
+from networks.pose_refiner import BEYOND, PoseRefiner, begun_as
 from networks.trained_stages import CASCADE, SHARED, cascade_path, load_cascade_checkpoint, load_stage1, load_stages
 
 DATA_DIR = "data"                # prepared arrays
@@ -99,6 +99,8 @@ ERRORS = "residuals"             # residuals | gaussian | fixed: drawn from held
 MISSED = True                    # learn also from windows that miss the true joint, which can't be seen there
 ROTATION = 15.0                  # 0 ... 180: largest random turn of a window either way, degrees
 SCALE = (0.85, 1.18)             # 0.1 ... 10, rising: least and largest random factor on a window's side
+TOLD_NOISE = 0.0                 # 0 ... 1: pose_refiner: deviation of noise on the pose it is told, window sides
+UNTOLD = 0.0                     # 0 ... 1: pose_refiner: share of persons whose pose it is not told
 SHIFT = 0.05                     # 0 ... 1: pose_refiner: largest random shift along x and y, window sides
 FLIP = 0.5                       # 0 ... 1: probability of mirroring; the mirrored left joint trains the right's network
 COLOUR = 0.2                     # 0 ... 1: strength of random brightness, contrast and tint; 0 = none
@@ -399,8 +401,11 @@ def pose_batches(data, chosen, outside, generator, settings):
     """Windows round simulated poses, those poses and the true ones.
 
     chosen   batches (B,) of persons
-    Yields   images (B, C, S, S), poses and true joints (B, J, 2) in the windows' frame, NaN as in `batches`; each batch
-             valid until the next
+    Yields   images (B, C, S, S), poses and true joints (B, J, 2) in the windows' frame, NaN as in `batches`; poses that
+             are not told lie beyond the window; each batch valid until the next
+
+    A pose that is right most of the time is quickly copied, and then little is learnt of the image; noise on what is
+    told makes the network look for itself.
     """
     reduction, pixels = reduction_for(data.usual_side, settings.crop_size), data.persons.pixels
     buffer = image_buffer(max(map(len, chosen)), settings.crop_size, data.device, pixels.channels)
@@ -411,6 +416,8 @@ def pose_batches(data, chosen, outside, generator, settings):
                                           settings.flip, turns)
         told, truth = (to_window(mirror_joints(joints_px, flipped, data.mirror), windows)
                        for joints_px in (poses_px, data.persons.joints_px[rows]))
+        told = told + settings.told_noise * torch.randn(told.shape, generator=generator, device=told.device)
+        told[uniform(len(rows), 0, 1, generator) < settings.untold] = BEYOND
         missed = (truth.abs() > 0.5).any(-1)
         outside += torch.stack([missed.sum(), truth.isfinite().all(-1).sum()])
         if not settings.missed:

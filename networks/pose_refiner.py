@@ -6,6 +6,9 @@ from .backbones import LITE
 from .integral import IntegralNet, ticks
 
 
+BEYOND = 9.0  # a place, window sides, so far beyond the window that nothing is told of it
+
+
 class PoseRefiner(IntegralNet):
     """Stage 1's integral network, with a Gaussian map of each joint's incoming place added to its features at stride 4
     (after PoseFix, Moon et al., CVPR 2019, which adds them to the image).

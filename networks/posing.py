@@ -122,9 +122,9 @@ class Posing:
         return found
 
     def _look(self, photos, boxes, quick=False):
-        """Joints (P, J, 2), image pixels, the network's own confidence and stage 1's, (P, J) or None both: of all stages
-        and with the flip test; of stage 1 alone, without it, where it shall be quick. Where stage 1 has no confidence
-        that of all stages stands for it."""
+        """Joints (P, J, 2), image pixels, the network's own confidence and stage 1's, (P, J) or None both: of all
+        stages and with the flip test; of stage 1 alone, without it, where it shall be quick. Where stage 1 has no
+        confidence that of all stages stands for it."""
         first = self.first
         edges = enlarge(boxes, first.context)
         joints, confidences = np.empty((len(photos), len(first.skeleton.joints), 2)), []
