@@ -25,7 +25,7 @@ from deeppose.skeletons import LSP, Skeleton
 from deeppose.stored_crops import to_image_px
 from networks.integral import IntegralNet
 from networks.one_graph import OneGraph
-from networks.pose_refiner import PoseRefiner, begun_as
+from networks.pose_refiner import BEYOND, PoseRefiner, begun_as
 from networks.trained_stages import load_stages, run_with_confidence
 from tests.interruption import interrupt
 from tests.test_own_skeleton import prepare
@@ -190,6 +190,10 @@ def test_training_windows_stand_round_the_simulated_pose(begun):
     assert torch.allclose(mirrored.flip(3), images, atol=1e-4)
     for plain, other in ((told, told_mirrored), (truth, truth_mirrored)):
         assert torch.allclose(other[:, MIRROR] * torch.tensor([-1.0, 1.0]), plain, atol=1e-4)
+    _, noisy, same = drawn("--flip", "0", "--told-noise", "0.05", "--untold", "0.5")
+    silent = (noisy == BEYOND).all((1, 2))
+    assert torch.equal(same, truth) and 0 < silent.sum() < len(rows)
+    assert 0.04 < (noisy - told)[~silent].std() < 0.06
     _, kept, _ = drawn("--flip", "0", data=leaning)
     assert (torso_turns(kept, LSP).abs() > 1).any()
 
