@@ -1,7 +1,7 @@
 """Poses on photographs and videos of yours, by the trained stages.
 
 Reads   the photographs and videos in PATHS: files, folders, patterns, or - for a list on standard input;
-        checkpoints/stage1.pt and every stage after it, or the released stage 1 where there is none
+        checkpoints/stage1.pt and every stage after it, or the released ones where there is none
 Writes  predictions/                       each photograph and video with its poses drawn, in folders as it was found
         predictions/predictions.json       joints, confidence and boxes, with what they mean
         predictions/predictions.csv        the same as a table, a row a joint
@@ -41,6 +41,7 @@ OVERWRITE = False               # replace what an earlier run wrote there
 DEVICE = "auto"                 # auto, cpu, cuda, cuda:1, mps
 THREADS = 0                     # 0 ... 1024: that read, compute and draw; 0 = one for each core
 BATCH_SIZE = 16                 # 1 ... 65536: persons a step of stage 1
+STAGES = 0                      # 0 ... 99: how many of the trained stages look; 0 = all
 PASSES = 2                      # 1 ... 5: looks at each person, the later ones at a box round what was found
 FLIP_TEST = True                # average with the mirrored window's prediction in the last pass; as a cascade expects
 BFLOAT16 = False                # compute so where the device has it: less time, a joint in a hundred moves by a pixel
@@ -117,9 +118,9 @@ def load_model(settings, device):
     """The trained stages, and the folder that they are from."""
     folder = settings.checkpoint_dir
     if folder == CHECKPOINT_DIR and not os.path.lexists(os.path.join(folder, "stage1.pt")) and RELEASED.is_dir():
-        print(f"note: no stage1.pt in {folder}/: the released model is used, {RELEASED / 'stage1.pt'}")
+        print(f"note: no stage1.pt in {folder}/: the released model is used, {RELEASED}")
         folder = RELEASED
-    return load_stages(folder, None, device), folder
+    return load_stages(folder, None, device, settings.stages or None), folder
 
 
 def posing_of(settings, stages, device):

@@ -220,12 +220,19 @@ def test_scripts_after_it_agree_and_a_third_stage_follows(copy, raw_dir, capsys)
     stages, rows = load_stages(copy / "checkpoints", persons, CPU), torch.arange(10)
     (first, second, third), (own, other, last) = run_with_confidence(stages, persons, rows)
     assert not torch.equal(first, second) and not torch.equal(own, other) and last.shape == (10, 14)
-    expected = to_image_px(np.load(copy / "runs/stage3_predictions.npy").astype(float),
-                           np.load(copy / "data/test_boxes.npy").astype(float), persons.crop_size)
-    predict.main([*(str(raw_dir / "lsp_dataset/images" / name) for name in persons.dataset["test"]["image"]),
-                  "--checkpoint-dir", str(copy / "checkpoints"), "--out", str(copy / "out"), "--passes", "1", "--doubt",
-                  "0", "--threads", "1", "--no-overlays"])
-    found = json.loads((copy / "out/predictions.json").read_text())["images"]
+    boxes = np.load(copy / "data/test_boxes.npy").astype(float)
+    expected = to_image_px(np.load(copy / "runs/stage3_predictions.npy").astype(float), boxes, persons.crop_size)
+    looks = [*(str(raw_dir / "lsp_dataset/images" / name) for name in persons.dataset["test"]["image"]),
+             "--checkpoint-dir", str(copy / "checkpoints"), "--passes", "1", "--doubt", "0", "--threads", "1",
+             "--no-overlays"]
+    predict.main([*looks, "--out", str(copy / "out")])
+    predict.main([*looks, "--out", str(copy / "one"), "--stages", "1"])
+    found, alone = (json.loads((copy / name / "predictions.json").read_text())["images"] for name in ("out", "one"))
+    away = np.abs(np.array([image["persons"][0]["joints"] for image in alone])
+                  - to_image_px(first.double().numpy(), boxes, persons.crop_size))
+    assert np.quantile(away, 0.8) < 0.01
+    with pytest.raises(UserError, match="no trained stage 4"):
+        predict.main([*looks, "--out", str(copy / "none"), "--stages", "4"])
     with torch.no_grad():
         graphed = OneGraph(stages)(persons.crops)  # what is exported
     assert np.quantile((graphed[0] - third).abs(), 0.8) < 1e-3 and np.quantile((graphed[1] - last).abs(), 0.8) < 1e-3
