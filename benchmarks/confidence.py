@@ -86,6 +86,11 @@ def prepared(stages, persons):
         for kind, confidence in (("its own", own), ("calibrated", confidences[0])):
             found[f"{name}, {kind}"] = confidence_scores(confidence.double().cpu().numpy(), hits,
                                                          persons.skeleton.joints, True)
+    if len(stages) > 1:
+        poses, confidences = run_with_confidence(stages, persons, rows)
+        hits = joint_hits(poses[-1].cpu().numpy(), truth, diameters(truth, persons.skeleton), TOLERANCE)
+        found["all stages, calibrated"] = confidence_scores(confidences[-1].double().cpu().numpy(), hits,
+                                                            persons.skeleton.joints, True)
     return found
 
 

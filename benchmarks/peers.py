@@ -44,8 +44,9 @@ COMPLEXITIES: tuple[int, ...] = (1,)  # 0 ... 2: MediaPipe's models; its package
 
 # the last that holds the model; for Python 3.9 to 3.12
 PACKAGE = "mediapipe==0.10.21"
-QUICK = ["--passes", "1", "--doubt", "0", "--no-flip-test"]
-OURS = {"predict.py": [], "one look, no flip test": QUICK, "the same, bfloat16": [*QUICK, "--bfloat16"]}
+QUICK = ["--stages", "1", "--passes", "1", "--doubt", "0", "--no-flip-test"]
+OURS = {"predict.py": [], "stage 1 alone": ["--stages", "1"], "one look of stage 1, no flip test": QUICK,
+        "the same, bfloat16": [*QUICK, "--bfloat16"]}
 LANDMARKS = {"r_ankle": 28, "r_knee": 26, "r_hip": 24, "l_hip": 23, "l_knee": 25, "l_ankle": 27, "r_wrist": 16,
              "r_elbow": 14, "r_shoulder": 12, "l_shoulder": 11, "l_elbow": 13, "l_wrist": 15}
 

@@ -1,5 +1,7 @@
 """predict.py's start and rate beside the bare network, and what its second look and its search are worth.
 
+The bare network is stage 1's, and so are the looks but for the default's, which are all stages'.
+
 Reads   data/raw/lsp_dataset(.zip), the shipped model
 Writes  results/prediction.json  seconds, images a second, PCK@0.2 of the whole pictures and of the same pasted into
                                  pictures two, three and four times as large, hardware, commit
@@ -28,7 +30,9 @@ PASTED = 100              # 1 ... 1000: of them, and of drawn figures, pasted in
 LARGER: tuple[int, ...] = (2, 3, 4)  # 1 ... 100: times as large, the pictures that they are pasted into
 REPEATS = 3               # 1 ... 100: of each time; the start's shortest counts, the rates' middle ratio
 
-WAYS = {"whole image, once": {"passes": 1, "doubt": 0}, "twice": {"doubt": 0}, "twice, and searched": {}}
+# stages, and how they look
+WAYS = {"whole image, once": (1, {"passes": 1, "doubt": 0}), "twice": (1, {"doubt": 0}),
+        "twice, and searched": (1, {}), "all stages, twice, and searched": (None, {})}
 
 
 def main(argv=None):
@@ -70,9 +74,10 @@ def main(argv=None):
         sides = {"bare network": lambda: bare_rate(stages[0].network, stages[0].input_size, len(numbers)),
                  "bare network, folded": lambda: bare_rate(folded(stages[0].network), stages[0].input_size,
                                                            len(numbers))}
-        for name, flags in (("one look, no pictures", ["--passes", "1", "--no-overlays", "--doubt", "0"]),
-                            ("one look", ["--passes", "1", "--doubt", "0"]), ("default", []),
-                            ("default, bfloat16", ["--bfloat16"])):
+        first = ["--stages", "1"]
+        for name, flags in (("one look, no pictures", [*first, "--passes", "1", "--no-overlays", "--doubt", "0"]),
+                            ("one look", [*first, "--passes", "1", "--doubt", "0"]), ("stage 1", first),
+                            ("default", []), ("default, bfloat16", ["--bfloat16"])):
             sides[name] = lambda flags=flags: predicted_rate(photographs, folder, flags)
         taken = {name: [] for name in sides}
         for _ in range(settings.repeats):
@@ -94,7 +99,8 @@ def main(argv=None):
     torch.set_num_threads(1)
     for name, (pictures, joints) in sets.items():
         photos = [Photo(image, image.size) for image in pictures]
-        scores[name] = {way: score(Posing(stages, device, **more), photos, joints) for way, more in WAYS.items()}
+        scores[name] = {way: score(Posing(stages[:count], device, **more), photos, joints)
+                        for way, (count, more) in WAYS.items()}
         print(f"{name}: " + ", ".join(f"{way} {found['pck@0.2']:.1f} ({found['milliseconds']:.0f} ms)"
                                       for way, found in scores[name].items()), flush=True)
     path = Path(settings.result_dir, "prediction.json")

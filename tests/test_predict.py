@@ -33,7 +33,7 @@ from networks.efficientnet_lite import SamePadding
 from networks.folding import Activated, folded
 from networks.integral import IntegralNet
 from networks.posing import Posing, parts_of
-from networks.trained_stages import load_stages
+from networks.trained_stages import load_stages, run_with_confidence
 from resnet_stage1 import ResNetRegressor
 
 RELEASED = predict.RELEASED
@@ -78,7 +78,7 @@ def test_it_finds_what_the_test_step_finds(raw_dir, tmp_path, released):
     lsp_data.main(["--raw-dir", str(raw_dir), "--data-dir", str(tmp_path), "--run-dir", str(tmp_path / "runs"),
                    "--train-on", "lsp", "--lsp-train-images", "34", "--workers", "1"])
     persons = load_persons(tmp_path, "test", torch.device("cpu"))
-    pose = released[0].predict(persons, torch.arange(6), flip_test=True).numpy()
+    pose = run_with_confidence(released, persons, torch.arange(6), flip_test=True)[0][-1].numpy()
     expected = to_image_px(pose.astype(float), np.load(tmp_path / "test_boxes.npy").astype(float), persons.crop_size)
     files = [raw_dir / "lsp_dataset/images" / name for name in persons.dataset["test"]["image"]]
     run(*files, "--out", tmp_path / "out", "--batch-size", "4", "--threads", "2", *PLAIN)
