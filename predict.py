@@ -35,12 +35,12 @@ from deeppose.stored_crops import beside
 from networks.posing import Posing
 from networks.trained_stages import load_stages
 
-CHECKPOINT_DIR = "checkpoints"  # weights; where it holds no stage1.pt the released one
+CHECKPOINT_DIR = "checkpoints"  # weights; where it holds no stage1.pt the released ones
 OUT = "predictions"             # folder for what is written
 OVERWRITE = False               # replace what an earlier run wrote there
 DEVICE = "auto"                 # auto, cpu, cuda, cuda:1, mps
 THREADS = 0                     # 0 ... 1024: that read, compute and draw; 0 = one for each core
-BATCH_SIZE = 16                 # 1 ... 65536: persons a step of stage 1
+BATCH_SIZE = 16                 # 1 ... 65536: persons a step
 STAGES = 0                      # 0 ... 99: how many of the trained stages look; 0 = all
 PASSES = 2                      # 1 ... 5: looks at each person, the later ones at a box round what was found
 FLIP_TEST = True                # average with the mirrored window's prediction in the last pass; as a cascade expects
@@ -127,6 +127,8 @@ def posing_of(settings, stages, device):
     bfloat16 = settings.bfloat16 and has_bfloat16(device)
     if settings.bfloat16 and not bfloat16:
         print(f"note: {device} has no bfloat16 of its own: computing in float32")
+    if len(stages) > 1 and stages[1].flip_test and not settings.flip_test:
+        print("note: stage 2 expects the flip test, which is made nevertheless; --stages 1 looks without both")
     return Posing(stages, device, passes=settings.passes, flip_test=settings.flip_test, margin=settings.margin,
                   doubt=settings.doubt, batch_size=settings.batch_size, bfloat16=bfloat16)
 

@@ -148,9 +148,9 @@ def train(settings, group):
     torch.manual_seed(settings.seed)
     network = new_network(settings.network, len(persons.skeleton.joints), settings.input_size,
                           {**vars(settings), "image_channels": persons.pixels.channels})
-    network.global_contrast = settings.global_contrast
     network.freeze(settings.frozen_stages, settings.freeze_batchnorm)
     begun = None if state else load_initial_weights(network, settings.weights)
+    network.global_contrast = settings.global_contrast
     if begun and settings.without and begun[1] != settings.without:
         raise UserError(f"{settings.weights} was trained on the part that --without {settings.without} leaves out, and "
                         "knows its labels by heart; begin with others")

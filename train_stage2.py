@@ -1,6 +1,6 @@
 """Step 5: train a cascade stage, one AlexNet a joint that looks closer and gives the displacement to the true joint.
-With --network pose_refiner: one network that begins as stage 1, sees the whole person again in a window round the pose
-so far, and is told that pose.
+With --network pose_refiner: one network that sees the whole person again in a window round the pose so far, and is told
+that pose; it begins as stage 1, or with other weights.
 
 Reads   data/train_*.npy, data/train_output.npy, data/error_model.npz, data/deltas.npy
         (--stage 3: data/train_output_stage2.npy, and so on); pose_refiner: checkpoints/stage1.pt
@@ -416,8 +416,10 @@ def pose_batches(data, chosen, outside, generator, settings):
                                           settings.flip, turns)
         told, truth = (to_window(mirror_joints(joints_px, flipped, data.mirror), windows)
                        for joints_px in (poses_px, data.persons.joints_px[rows]))
-        told = told + settings.told_noise * torch.randn(told.shape, generator=generator, device=told.device)
-        told[uniform(len(rows), 0, 1, generator) < settings.untold] = BEYOND
+        if settings.told_noise:
+            told = told + settings.told_noise * torch.randn(told.shape, generator=generator, device=told.device)
+        if settings.untold:
+            told[uniform(len(rows), 0, 1, generator) < settings.untold] = BEYOND
         missed = (truth.abs() > 0.5).any(-1)
         outside += torch.stack([missed.sum(), truth.isfinite().all(-1).sum()])
         if not settings.missed:
@@ -431,6 +433,8 @@ def write_log(settings, skeleton):
     """runs/stage{s}_training.csv and .png, put together from the finished joints' checkpoints."""
     paths = [cascade_path(settings.checkpoint_dir, settings.stage, name) for name in (SHARED, *skeleton.joints)]
     rows = [row for path in paths if path.exists() for row in load_cascade_checkpoint(path, settings.stage)["history"]]
+    if not rows:  # released ones have no log
+        return
     write_rows(Path(settings.run_dir, f"stage{settings.stage}_training.csv"), rows)
     training_curves(Path(settings.run_dir, f"stage{settings.stage}_training.png"), rows, skeleton)
 

@@ -1,14 +1,14 @@
 """Whether a model's confidence keeps its word where nobody fitted it: LSP's test persons, pictures cut, nobody there.
 
-Reads   LSP's raw archive in RAW_DIR, the arrays that lsp_data.py made of it in DATA_DIR, CHECKPOINT_DIR/stage1.pt as
-        calibrate.py leaves it
+Reads   LSP's raw archive in RAW_DIR, the arrays that lsp_data.py made of it in DATA_DIR, the stages in
+        CHECKPOINT_DIR as calibrate.py leaves them
 Writes  RESULT_DIR/confidence.json
 
 Test persons: stage 1's own confidence and the calibrated one, as test_stage1.py has them, with the flip test and
-without; and as predict.py has them, which searches a picture where it is in doubt and looks twice. Cut pictures:
-photographs of some of them ending between hips and knees, at the hips, or between shoulders and head; joints that were
-cut off have a place beyond the picture, where none can be seen. Nobody: backgrounds of the drawn figures, without a
-figure. Both by one look at the whole picture, and as predict.py looks.
+without; all stages'; and as predict.py has them, which searches a picture where it is in doubt and looks twice. Cut
+pictures: photographs of some of them ending between hips and knees, at the hips, or between shoulders and head; joints
+that were cut off have a place beyond the picture, where none can be seen. Nobody: backgrounds of the drawn figures,
+without a figure. Both by one look at the whole picture, and as predict.py looks.
 """
 import io
 
@@ -30,11 +30,11 @@ from deeppose.reports import provenance
 from deeppose.settings import parse_settings
 from figures.scenery import background, photograph
 from networks.posing import Posing
-from networks.trained_stages import load_stages, run_with_confidence
+from networks.trained_stages import calibration_of, load_stages, run_with_confidence
 
 RAW_DIR = "data/raw"            # holds lsp_dataset.zip
 DATA_DIR = "data"               # what lsp_data.py made of it
-CHECKPOINT_DIR = "checkpoints/released"  # holds stage1.pt
+CHECKPOINT_DIR = "checkpoints/released"  # holds stage1.pt, and later stages
 RESULT_DIR = "results"          # where confidence.json goes
 SEED = 0                        # 0 ... 4294967295: of the backgrounds
 DEVICE = "auto"                 # auto, cpu, cuda, cuda:1, mps
@@ -55,8 +55,9 @@ def main(argv=None):
         watch, device = Stopwatch(), choose_device(settings.device)
         persons = load_persons(settings.data_dir, "test", device)
         stages = load_stages(settings.checkpoint_dir, persons, device)
-        if not stages[0].calibrations:
-            raise UserError(f"stage1.pt in {settings.checkpoint_dir} is not calibrated; run: python calibrate.py")
+        flip_test = len(stages) == 1 or stages[1].flip_test
+        if not all(calibration_of(stages[:count], flip_test) for count in range(1, len(stages) + 1)):
+            raise UserError(f"the stages in {settings.checkpoint_dir} are not all calibrated; run: python calibrate.py")
         posing = {"one look": Posing(stages, device, passes=1, doubt=0), "predict.py": Posing(stages, device)}
         photos, truth = photographs(settings.raw_dir, persons)
         content = {"what": "a confidence beside what became of it", "test persons": prepared(stages, persons),

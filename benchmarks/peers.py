@@ -83,7 +83,7 @@ def main(argv=None):
     for name, each in content.items():
         each["times as fast as predict.py"] = median(a / b for a, b in zip(each["turns, images a second"],
                                                                            first["turns, images a second"]))
-        print(f"{name:24} {each['images a second']:6.1f} images/s, {each['milliseconds of a core']:5.1f} ms of a core; "
+        print(f"{name:33} {each['images a second']:6.1f} images/s, {each['milliseconds of a core']:5.1f} ms of a core; "
               f"PCK@0.2 {each['pck@0.2']:.1f} ± {each['pck@0.2, error']:.1f}, PDJ at 0.5 {each['pdj 0.50']:.1f}, PCP "
               f"{each['pcp_strict@0.5']:.1f} ± {each['pcp_strict@0.5, error']:.1f}; missed {each['missed']}; of whom "
               f"all find {each['pck@0.2, of whom all find']:.1f} and {each['pcp_strict@0.5, of whom all find']:.1f}")

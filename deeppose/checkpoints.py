@@ -14,7 +14,7 @@ OLDER = {"frozen_stages": 0, "missed": True, "oversample": [], "backbone_rate": 
          "global_contrast": False, "heatmap_sigma": None, "without": "",
          # of stage 2 and later
          "network": "alexnet", "weights": "stage1", "backbone": "efficientnet_lite0", "heatmap_weight": 1.0,
-         "upright": False, "agreement": 0.3, "shift": 0.05, "channels_last": False}
+         "upright": False, "agreement": 0.3, "shift": 0.05, "told_noise": 0.0, "untold": 0.0, "channels_last": False}
 
 
 def save_checkpoint(path, content):

@@ -168,7 +168,7 @@ def load_initial_weights(model, source):
             efficientnet_lite0's package;
             "none": leave the random initialisation;
             anything else: a file. With the state_dict of the same torchvision network, or the package's: its backbone;
-            a checkpoint of train_stage1.py, or of a pose refiner for another: all of it
+            a checkpoint of train_stage1.py, or of a pose refiner for another: all of it, global_contrast as well
             A backbone's weights are of three channels: for one they are summed, see `_to_grey`
     Returns the split that the checkpoint was trained on, and without which part of it; None without a checkpoint
     Raises  UserError where the weights can't be had or do not fit, Failure where the file holds none.
@@ -189,6 +189,7 @@ def load_initial_weights(model, source):
             raise UserError(f"{source} can't begin this network: {fault}; set what it was trained with, or "
                             "name other --weights")
         model.load_state_dict(weights)
+        model.global_contrast = state.get("global_contrast", False) is True
         return state["split"], state.get("without", "")
     if fault := weights_fault(state):
         raise Failure(f"{source} {fault}; {_expected(name)}")
@@ -277,4 +278,5 @@ def _read_weights(path, backbone):
 
 def _expected(backbone):
     own = "the .pth of efficientnet_lite0's package" if backbone == LITE else f"torchvision's weights of {backbone}"
-    return f"--weights takes {own}, a stage1.pt with the same settings, 'imagenet' or 'none'"
+    return (f"--weights takes {own}, a stage1.pt with the same settings (a pose refiner also another's file), "
+            "'imagenet' or 'none'")

@@ -175,7 +175,7 @@ def test_peak_memory_is_unknown_where_the_system_does_not_tell(benchmark, monkey
     assert math.isnan(peak.host_mb) and math.isnan(peak.own_mb)
 
 
-def test_the_published_run_takes_every_step_once_and_releases_stage_1(benchmark, raw_dir, tmp_path):
+def test_the_published_run_takes_every_step_once_and_releases_stage_1(benchmark, raw_dir, tmp_path, capsys):
     lsp_run = benchmark("lsp_run")
     settings = Namespace(raw_dir=raw_dir, work_dir=tmp_path / "work", result_dir=tmp_path, seed=0, device="cpu")
     flags = (["--train-on", "lsp", "--crop-size", 64, "--lsp-train-images", 30, "--validation-share", 0.2,
@@ -195,13 +195,14 @@ def test_the_published_run_takes_every_step_once_and_releases_stage_1(benchmark,
     assert len(content["validation"]["stage 3"]) == 14 and "gain_over_stage2" in content["stage 3"]
     with pytest.raises(UserError, match="another folder"):
         lsp_run.measure("tiny", settings, flags[0], [*flags[1], "--epochs", 2], flags[2])
-    release, kept = benchmark("release"), tmp_path / "released/stage1.pt"
+    release, kept, folder = benchmark("release"), tmp_path / "released/stage1.pt", settings.work_dir
+    publish = ["--folder", str(folder), "--release-dir", str(kept.parent)]
     with pytest.raises(UserError, match="stage 2 was trained on the output of other weights than stage 1 has in half"):
-        release.main(["--folder", str(settings.work_dir), "--release-dir", str(kept.parent)])
+        release.main(publish)
     assert not kept.exists()
-    for path in (settings.work_dir / "checkpoints").glob("stage[23]_*.pt"):
-        path.unlink()
-    release.main(["--folder", str(settings.work_dir), "--release-dir", str(kept.parent)])
+    capsys.readouterr()
+    release.main([*publish, "--stages", "1"])
+    assert "calibrated" not in capsys.readouterr().out  # plain regression has no confidence
     checkpoint = load_checkpoint(kept, "")
     assert checkpoint["history"] == [] and str(tmp_path) not in checkpoint["provenance"]["command"]
     assert checkpoint["weights"]["backbone.conv1.weight"].dtype == torch.float16

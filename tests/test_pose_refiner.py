@@ -1,4 +1,5 @@
 """The cascade's network that sees a person again: its windows, what it is told, its training, and the scripts after."""
+import importlib
 import json
 import shutil
 from pathlib import Path
@@ -26,7 +27,7 @@ from deeppose.stored_crops import to_image_px
 from networks.integral import IntegralNet
 from networks.one_graph import OneGraph
 from networks.pose_refiner import BEYOND, PoseRefiner, begun_as
-from networks.trained_stages import load_stages, run_with_confidence
+from networks.trained_stages import calibration_of, load_stages, run_with_confidence
 from tests.interruption import interrupt
 from tests.test_own_skeleton import prepare
 
@@ -231,6 +232,9 @@ def test_scripts_after_it_agree_and_a_third_stage_follows(copy, raw_dir, capsys)
     away = np.abs(np.array([image["persons"][0]["joints"] for image in alone])
                   - to_image_px(first.double().numpy(), boxes, persons.crop_size))
     assert np.quantile(away, 0.8) < 0.01
+    capsys.readouterr()
+    predict.main([*looks, "--out", str(copy / "plain"), "--no-flip-test"])
+    assert "stage 2 expects the flip test, which is made nevertheless" in capsys.readouterr().out
     with pytest.raises(UserError, match="no trained stage 4"):
         predict.main([*looks, "--out", str(copy / "none"), "--stages", "4"])
     with torch.no_grad():
@@ -262,19 +266,60 @@ def test_after_a_regression_it_gives_the_first_confidence(copy, raw_dir):
 
 def test_it_begins_with_a_file_that_is_a_stage_1_or_another_refiner(copy, capsys):
     standing = [*REFINER, "--learning-rate", "1e-12", "--warmup-epochs", "0", "--weights"]
-    begun = torch.load(copy / "checkpoints/stage1.pt", weights_only=True)["weights"]
-    step(train_stage2, copy, *standing, str(copy / "checkpoints/stage1.pt"))
-    other = copy / "other.pt"
+    stage1, other = torch.load(copy / "checkpoints/stage1.pt", weights_only=True), copy / "other.pt"
+    begun = stage1["weights"]
+    torch.save(stage1 | {"global_contrast": True}, other)
+    step(train_stage2, copy, *standing, str(other))
+    assert final(copy)["global_contrast"]
     change(copy, weights={name: value + 1 if name == "told.weight" else value
                           for name, value in final(copy)["weights"].items()})
     (copy / "checkpoints/stage2_shared.pt").rename(other)
     step(train_stage2, copy, *standing, str(other), "--restart")
     weights = final(copy)["weights"]
+    assert final(copy)["global_contrast"]
     assert torch.allclose(weights["heatmaps.0.weight"].float(), begun["heatmaps.0.weight"].float(), atol=1e-3)
     assert weights["told.weight"].float().mean() > 0.99
     with pytest.raises(UserError, match="can't begin this network: .* told.weight is none here"):
         step(train_stage1, copy, *STAGE1, "--restart", "--weights", str(other))
     assert "another split" not in capsys.readouterr().out
+    change(copy, history=[], settings={name: value for name, value in final(copy)["settings"].items()
+                                       if name not in ("told_noise", "untold")})  # released, and older
+    log = (copy / "runs/stage2_training.csv").read_text()
+    step(train_stage2, copy, *standing, str(other))
+    assert "finished already, skipped" in (told := capsys.readouterr().out) and "other settings" not in told
+    assert (copy / "runs/stage2_training.csv").read_text() == log
+
+
+def test_both_stages_are_released_in_half_precision_with_scores_and_a_confidence(copy, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "benchmarks"))
+    release = importlib.import_module("release")
+    kept, data = copy / "released", ["--data-dir", str(copy / "data")]
+    flags = ["--folder", str(copy), "--release-dir", str(kept), "--device", "cpu"]
+    release.main([*flags, "--stages", "1"])
+    assert f"run: python calibrate.py --checkpoint-dir {kept} {' '.join(data)}" in capsys.readouterr().out
+    shutil.copy(kept / "stage1.pt", copy / "checkpoints/stage1.pt")
+    step(generate_train_output, copy, "--flip-test")
+    step(train_stage2, copy, *REFINER)
+    change(copy, best_epoch=1)
+    (copy / "checkpoints/stage2_shared_last.pt").write_bytes(b"")
+    release.main(flags)
+    calibrate.main(["--checkpoint-dir", str(kept), *data])
+    assert "not all calibrated" in capsys.readouterr().out
+    persons = load_persons(copy / "data", "test", CPU)
+    stages = load_stages(kept, persons, CPU)
+    assert sorted(path.name for path in kept.glob("*.pt")) == ["stage1.pt", "stage2_shared.pt"] and len(stages) == 2
+    assert calibration_of(stages, True) and calibration_of(stages[:1], False)
+    first, second = (torch.load(kept / name, weights_only=True) for name in ("stage1.pt", "stage2_shared.pt"))
+    assert first["scores"].keys() == {"flip test", "plain"} and second["scores"].keys() == {"flip test"}
+    assert second["history"] == [] and second["weights"]["told.weight"].dtype == torch.float16
+    step(step6, copy)
+    told = json.loads((copy / "runs/stage2.json").read_text())
+    for scores, content in ((told["stage 1"], first), (told, second)):
+        assert content["scores"]["flip test"]["pck@0.2_mean"] == scores["pck@0.2"]["mean"]
+    release.main(flags)
+    assert "not all calibrated" in capsys.readouterr().out  # the run's own file is not
+    with pytest.raises(UserError, match="holds stage2_shared.pt as well"):
+        release.main([*flags, "--stages", "1"])
 
 
 def test_it_goes_on_where_it_was_killed_with_the_same_weights(copy, tmp_path, monkeypatch):
@@ -347,7 +392,7 @@ def test_every_knob_of_the_windows_changes_them(begun):
 
     plain, *others = (seen(*knob.split()) for knob in (
         "", "--upright", "--sigma 1.5", "--shift 0", "--rotation 0", "--scale 1 1", "--flip 0", "--colour 0",
-        "--no-missed", "--oversample lsp=2"))
+        "--no-missed", "--told-noise 0.1", "--untold 0.5", "--oversample lsp=2"))
     assert all(len(plain) != len(other) or not torch.equal(plain, other) for other in others)
     assert len(others[-1]) == 2 * len(plain)
 
