@@ -125,6 +125,12 @@ def look_again(network, images, windows, joints_px, reach, partner, flip_test=Fa
     return torch.where(agree[..., None], (joints + joints_px) / 2, joints), confidence
 
 
+def both_sure(before, own):
+    """Confidence (B, J) after a second look: the geometric mean of the first one's, or None, and its own. A network
+    that is told a pose is too sure of it, and by itself tells sure joints from doubtful ones worse than the first."""
+    return own if before is None else (before * own).sqrt()
+
+
 @torch.inference_mode()
 def refine_poses(network, persons, rows, joints_px, windows, reach, usual_side, input_size, flip_test=False,
                  batch_size=64, pixels=None):

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from deeppose.crops import box_windows, make_windows, reduction_for, to_crop, window_points
-from deeppose.inference import diameters, look_again, output_on
+from deeppose.inference import both_sure, diameters, look_again, output_on
 
 from .trained_stages import PoseStage, calibration_of, probabilities
 
@@ -51,8 +51,9 @@ class OneGraph(nn.Module):
             return joints, own
         windows, reach = stage.windows(joints, self.first.skeleton, self.box_side)
         images = look(pixels, windows, stage.input_size, stage.usual_side * self.box_side, stage.pixels)
-        return look_again(stage.network, images, windows, joints, reach, torch.tensor(self.first.skeleton.mirror),
-                          stage.flip_test)
+        joints, sure = look_again(stage.network, images, windows, joints, reach,
+                                  torch.tensor(self.first.skeleton.mirror), stage.flip_test)
+        return joints, both_sure(own, sure)
 
     def _refined(self, stage, pixels, joints):
         """As CascadeStage.refine."""

@@ -10,7 +10,7 @@ from deeppose.calibration import SMALLEST, calibrations_of
 from deeppose.checkpoints import load_checkpoint
 from deeppose.crops import make_windows
 from deeppose.errors import Failure, UserError
-from deeppose.inference import diameters, pose_squares, predict_with_confidence, refine_joints, refine_poses
+from deeppose.inference import both_sure, diameters, pose_squares, predict_with_confidence, refine_joints, refine_poses
 from deeppose.pixels import RGB, Pixels, pixels_of
 from deeppose.skeletons import OLDER, Skeleton, skeleton_of
 
@@ -133,8 +133,10 @@ class PoseStage(CascadeStage):
         if self.still:
             return joints_px, own
         windows, reach = self.windows(joints_px, persons.skeleton, persons.box_side)
-        return refine_poses(self.network, persons, rows, joints_px, windows, reach, self.usual_side * persons.box_side,
-                            self.input_size, self.flip_test, batch_size, self.pixels)
+        joints, sure = refine_poses(self.network, persons, rows, joints_px, windows, reach,
+                                    self.usual_side * persons.box_side, self.input_size, self.flip_test, batch_size,
+                                    self.pixels)
+        return joints, both_sure(own, sure)
 
     @classmethod
     def more_facts(cls, checkpoint):

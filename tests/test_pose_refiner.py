@@ -221,6 +221,9 @@ def test_scripts_after_it_agree_and_a_third_stage_follows(copy, raw_dir, capsys)
     stages, rows = load_stages(copy / "checkpoints", persons, CPU), torch.arange(10)
     (first, second, third), (own, other, last) = run_with_confidence(stages, persons, rows)
     assert not torch.equal(first, second) and not torch.equal(own, other) and last.shape == (10, 14)
+    sure = stages[0].predict_with_confidence(persons, rows, True)[1]
+    alone, both = (stages[1].refine_with_confidence(persons, rows, first, before)[1] for before in (None, sure))
+    assert torch.allclose(both, (alone * sure).sqrt()) and not torch.allclose(both, alone)
     boxes = np.load(copy / "data/test_boxes.npy").astype(float)
     expected = to_image_px(np.load(copy / "runs/stage3_predictions.npy").astype(float), boxes, persons.crop_size)
     looks = [*(str(raw_dir / "lsp_dataset/images" / name) for name in persons.dataset["test"]["image"]),
