@@ -44,7 +44,7 @@ BATCH_SIZE = 16                 # 1 ... 65536: persons a step
 STAGES = 0                      # 0 ... 99: how many of the trained stages look; 0 = all
 PASSES = 2                      # 1 ... 5: looks at each person, the later ones at a box round what was found
 FLIP_TEST = True                # average with the mirrored window's prediction in the last pass; as a cascade expects
-BFLOAT16 = False                # compute so where the device has it: less time, a joint in a hundred moves by a pixel
+BFLOAT16 = False                # compute so where the device has it: less time; of stage 1's joints 1% move by a pixel
 DOUBT = 0.4                     # 0 ... 1: mean confidence below which parts of a photograph are searched; 0 = never
 BOX = (0.0, 0.0, 0.0, 0.0)      # -1e6 ... 1e6: x0 y0 x1 y1 round the person in every photograph; all 0 = none
 BOXES = "none"                  # file of boxes, CSV, JSON or COCO's; persons may share a photograph

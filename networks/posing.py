@@ -127,15 +127,16 @@ class Posing:
         confidence that of all stages stands for it."""
         first = self.first
         edges = enlarge(boxes, first.context)
-        joints, confidences = np.empty((len(photos), len(first.skeleton.joints), 2)), []
+        joints, owns, sures = np.empty((len(photos), len(first.skeleton.joints), 2)), [], []
         for start in range(0, len(photos), self.batch_size):
             rows = slice(start, start + self.batch_size)
-            found, *own = self._look_at(self._crops(photos[rows], edges[rows]), quick)
+            found, own, sure = self._look_at(self._crops(photos[rows], edges[rows]), quick)
             joints[rows] = to_image_px(found, edges[rows], first.crop_size)
-            confidences.append(own)
-        none = np.empty((0, joints.shape[1]))
+            owns.append(own)
+            sures.append(sure)
+        none = np.empty((0, joints.shape[1]))  # of no photographs
         return joints, *(None if any(part is None for part in parts) else np.concatenate([none, *parts])
-                         for parts in (zip(*confidences) if confidences else [(), ()]))
+                         for parts in (owns, sures))
 
     def _crops(self, photos, edges):
         """Crops (P, S, S, C) of photographs."""
