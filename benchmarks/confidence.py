@@ -30,7 +30,7 @@ from deeppose.reports import provenance
 from deeppose.settings import parse_settings
 from figures.scenery import background, photograph
 from networks.posing import Posing
-from networks.trained_stages import calibration_of, load_stages, run_with_confidence
+from networks.trained_stages import calibration_of, flip_test_of, load_stages, run_with_confidence
 
 RAW_DIR = "data/raw"            # holds lsp_dataset.zip
 DATA_DIR = "data"               # what lsp_data.py made of it
@@ -55,7 +55,7 @@ def main(argv=None):
         watch, device = Stopwatch(), choose_device(settings.device)
         persons = load_persons(settings.data_dir, "test", device)
         stages = load_stages(settings.checkpoint_dir, persons, device)
-        flip_test = len(stages) == 1 or stages[1].flip_test
+        flip_test = flip_test_of(stages, True)
         if not all(calibration_of(stages[:count], flip_test) for count in range(1, len(stages) + 1)):
             raise UserError(f"the stages in {settings.checkpoint_dir} are not all calibrated; run: python calibrate.py")
         posing = {"one look": Posing(stages, device, passes=1, doubt=0), "predict.py": Posing(stages, device)}
@@ -79,19 +79,21 @@ def main(argv=None):
 def prepared(stages, persons):
     """Scores of prepared test persons, as test_stage1.py has them."""
     found, truth, rows = {}, persons.truth, torch.arange(len(persons.crops), device=persons.device)
+    spans, names = diameters(truth, persons.skeleton), persons.skeleton.joints
+
+    def add(name, confidence, pose):
+        hits = joint_hits(pose.cpu().numpy(), truth, spans, TOLERANCE)
+        found[name] = confidence_scores(confidence.double().cpu().numpy(), hits, names, True)
+
     for flip_test in (False, True):
         name = "flip test" if flip_test else "no flip test"
         own = stages[0].predict_with_confidence(persons, rows, flip_test)[1]
         poses, confidences = run_with_confidence(stages[:1], persons, rows, flip_test)
-        hits = joint_hits(poses[0].cpu().numpy(), truth, diameters(truth, persons.skeleton), TOLERANCE)
         for kind, confidence in (("its own", own), ("calibrated", confidences[0])):
-            found[f"{name}, {kind}"] = confidence_scores(confidence.double().cpu().numpy(), hits,
-                                                         persons.skeleton.joints, True)
+            add(f"{name}, {kind}", confidence, poses[0])
     if len(stages) > 1:
         poses, confidences = run_with_confidence(stages, persons, rows)
-        hits = joint_hits(poses[-1].cpu().numpy(), truth, diameters(truth, persons.skeleton), TOLERANCE)
-        found["all stages, calibrated"] = confidence_scores(confidences[-1].double().cpu().numpy(), hits,
-                                                            persons.skeleton.joints, True)
+        add("all stages, calibrated", confidences[-1], poses[-1])
     return found
 
 

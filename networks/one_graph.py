@@ -6,7 +6,7 @@ from torch import nn
 from deeppose.crops import box_windows, make_windows, reduction_for, to_crop, window_points
 from deeppose.inference import both_sure, diameters, look_again, output_on
 
-from .trained_stages import PoseStage, calibration_of, probabilities
+from .trained_stages import PoseStage, calibration_of, flip_test_of, probabilities
 
 
 class OneGraph(nn.Module):
@@ -19,7 +19,7 @@ class OneGraph(nn.Module):
     def __init__(self, stages, flip_test=False):
         super().__init__()
         self.first, self.later = stages[0], stages[1:]
-        self.flip_test = stages[1].flip_test if self.later else flip_test
+        self.flip_test = flip_test_of(stages, flip_test)
         self.calibration = calibration_of(stages, self.flip_test)
         self.box_side = self.first.crop_size / self.first.context
         networks = [self.first.network, *(network for stage in self.later for network, _ in stage.networks.values())]

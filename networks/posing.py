@@ -11,7 +11,7 @@ from deeppose.persons import LooseCrops
 from deeppose.stored_crops import cut, enlarge, image_boxes, joint_boxes, to_image_px
 
 from .folding import folded
-from .trained_stages import calibration_of, probabilities
+from .trained_stages import calibration_of, flip_test_of, probabilities
 
 SHARPNESS = 2.0      # least pixels of a reduced photograph for one of the crop, along a side
 PARTS = (1 / 2, 1 / 3)  # of a photograph's longer side: the squares searched for a person
@@ -50,7 +50,7 @@ class Posing:
         self.cascades = [stage.folded(bfloat16) for stage in stages[1:]]
         self.device = device
         self.passes, self.margin, self.doubt, self.batch_size = passes, margin, doubt, batch_size
-        self.flip_test = stages[1].flip_test if len(stages) > 1 else flip_test
+        self.flip_test = flip_test_of(stages, flip_test)
         self.calibration = calibration_of(stages, self.flip_test)
         self.least_confidence, self.same = least_confidence, same
 

@@ -8,7 +8,7 @@ from deeppose.crops import box_windows, make_windows, reduction_for, sample_wind
 from deeppose.inference import diameters, output_on
 
 from .integral import IntegralNet, shares_of
-from .trained_stages import PoseStage, run_with_confidence
+from .trained_stages import PoseStage, flip_test_of, run_with_confidence
 
 
 @dataclass
@@ -73,7 +73,7 @@ def road(stages, persons, row, flip_test):
     flip_test  of a single stage; later ones expect the output that they were trained on
     """
     first, rows = stages[0], torch.tensor([row], device=persons.device)
-    flip_test = stages[1].flip_test if len(stages) > 1 else flip_test
+    flip_test = flip_test_of(stages, flip_test)
     poses, confidences = run_with_confidence(stages, persons, rows, flip_test)
     crops, places = next(iter(persons.crop_batches([rows])))
 

@@ -298,7 +298,7 @@ def run_with_confidence(stages, persons, rows, flip_test=False, batch_size=64):
     Confidence  a probability where the stages so far are calibrated (see calibrate.py); the networks' own where they
                 are not, of the last stage that has one; None where none has
     """
-    flip_test = stages[1].flip_test if len(stages) > 1 else flip_test
+    flip_test = flip_test_of(stages, flip_test)
     found = [stages[0].predict_with_confidence(persons, rows, flip_test, batch_size)]
     for cascade in stages[1:]:
         found.append(cascade.refine_with_confidence(persons, rows, *found[-1]))
@@ -308,6 +308,11 @@ def run_with_confidence(stages, persons, rows, flip_test=False, batch_size=64):
         confidences.append(own if calibration is None or own is None else
                            probabilities(calibration, joints, own, persons.skeleton, persons.box_side))
     return [joints for joints, _ in found], confidences
+
+
+def flip_test_of(stages, asked):
+    """Whether stage 1 makes the flip test: as the second stage was trained for, or as asked where there is none."""
+    return stages[1].flip_test if len(stages) > 1 else asked
 
 
 def calibration_of(stages, flip_test):
