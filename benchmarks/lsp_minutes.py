@@ -1,11 +1,11 @@
 """What minutes of training buy: stage 1 on LSP + LSPe, light backbone from ImageNet weights, trained for several times.
 
-Each time has settings of its own, chosen for two cores that compute in bfloat16 and are otherwise idle; where a machine
-is faster or slower, what it took is what is told.
+Each time has settings of its own, chosen for two cores of an AMD EPYC that compute in bfloat16 and are otherwise idle;
+where a machine is faster or slower, what it took is what is told, and which machine that was.
 
 Reads   the raw archives in RAW_DIR
 Writes  results/lsp_minutes.json  scores beside minutes, with the flags of each
-        docs/minutes.png          PCK on the test persons beside minutes
+        docs/minutes.png          PCK on the test persons beside minutes, a line a machine
         WORK_DIR/                 data, and a folder a row; what is finished there is not run again
 """
 from argparse import Namespace
@@ -43,23 +43,24 @@ def main(argv=None):
                         ["--preset", "lite", *as_flags(own)], [], stages=1, flip_test=True)
         rows[name] = {"minutes": found["seconds_of_steps"]["train_stage1.py"] / 60, "differs_from_lite": own,
                       **{key: found["stage 1"][key] for key in ("pck@0.2", "pcp_strict@0.5", "pckh@0.5")},
-                      **{key: found[key] for key in ("commands", "validation", "throughput", "trained_at_commit")}}
+                      **{key: found[key] for key in ("commands", "validation", "throughput", "trained_at_commit", "hardware")}}
     path = Path(settings.result_dir, "lsp_minutes.json")
     rows = (arrays.load_json(path, "python benchmarks/lsp_minutes.py")["rows"] if path.exists() else {}) | rows
-    rows = dict(sorted(rows.items(), key=lambda row: row[1]["minutes"]))
+    rows = {name: rows[name] for name in CHOICES if name in rows}
     for row in rows.values():
         print(f"{row['minutes']:6.1f} minutes  PCK@0.2 {row['pck@0.2']['mean']:.1f}  strict PCP, ten sticks "
-              f"{row['pcp_strict@0.5']['mean10']:.1f}, eight limbs {row['pcp_strict@0.5']['mean8']:.1f}")
+              f"{row['pcp_strict@0.5']['mean10']:.1f}, eight limbs {row['pcp_strict@0.5']['mean8']:.1f}  "
+              f"({row['hardware']})")
     arrays.save_json(path, {
         "what": "stage 1 on LSP + LSPe for several times; scores on LSP's 1,000 test images, flip test, percent",
         "rows": rows, **provenance(settings, 60 * sum(row["minutes"] for row in rows.values()),
                                    choose_device(settings.device))})
-    points = []
+    lines = {}
     for row in rows.values():
         spent = row["differs_from_lite"]
-        points.append((row["minutes"], row["pck@0.2"]["mean"],
-                       f"{spent['--input-size']} px, {spent['--epochs']} epochs"))
-    score_by_minutes(settings.picture, points)
+        lines.setdefault(row["hardware"], []).append(
+            (row["minutes"], row["pck@0.2"]["mean"], f"{spent['--input-size']} px, {spent['--epochs']} epochs"))
+    score_by_minutes(settings.picture, lines)
     print(f"written: {path}, {settings.picture}")
 
 

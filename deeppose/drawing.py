@@ -154,22 +154,25 @@ def gains(path, panels):
     _save(figure, path)
 
 
-def score_by_minutes(path, points):
-    """PCK@0.2 against minutes of training, on a logarithmic axis.
+def score_by_minutes(path, lines):
+    """PCK@0.2 against minutes of training, on a logarithmic axis, a line a machine.
 
-    points  list of (minutes, percent, what the minutes were spent on), in the minutes' order
+    lines  machine -> list of (minutes, percent, what the minutes were spent on), in the minutes' order
     """
     figure, (axis,) = _panels(1, columns=1, width=5.6, height=3.2)
-    minutes, scores, texts = zip(*points)
-    axis.plot(minutes, scores, color=LINES[2], marker=MARKERS[0], markersize=4)
-    for minute, score, text in points:
-        axis.annotate(f"{score:.1f}\n{text}", (minute, score), xytext=(4, -6), textcoords="offset points", fontsize=8,
-                      va="top")
+    for (machine, points), colour, marker in zip(lines.items(), LINES[2:], MARKERS):
+        minutes, scores, _ = zip(*points)
+        axis.plot(minutes, scores, color=colour, marker=marker, markersize=4, label=machine)
+        for minute, score, text in points:
+            axis.annotate(f"{score:.1f}\n{text}", (minute, score), xytext=(4, -6), textcoords="offset points",
+                          fontsize=8, va="top")
+    minutes, scores, _ = zip(*sorted(point for points in lines.values() for point in points))
     axis.set_xscale("log")
-    axis.set(xlabel="minutes of training on two cores", ylabel="PCK@0.2 on LSP's test images, %", xticks=minutes,
+    axis.set(xlabel="minutes of training", ylabel="PCK@0.2 on LSP's test images, %", xticks=minutes,
              xticklabels=[f"{value:.0f}" for value in minutes], xlim=(0.85 * minutes[0], 1.9 * minutes[-1]),
              ylim=(min(scores) - 3, max(scores) + 1))
     axis.minorticks_off()
+    axis.legend(loc="lower right", fontsize=8)
     _save(figure, path)
 
 

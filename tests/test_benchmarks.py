@@ -4,6 +4,7 @@ import importlib
 import json
 import math
 import mmap
+import re
 import subprocess
 import sys
 import time
@@ -267,7 +268,7 @@ def test_minutes_are_told_beside_scores_and_rows_that_ran_before_are_kept(benchm
         train_stage1.parse_settings(vars(train_stage1), stage1)  # flags that there are
         score = {"mean": 70 + int(name) / 10, "mean10": 60, "mean8": 50}
         return {"seconds_of_steps": {"train_stage1.py": 66 * int(name)}, "commands": [], "validation": {},
-                "throughput": {}, "trained_at_commit": {},
+                "throughput": {}, "trained_at_commit": {}, "hardware": "slow" if name == "60" else "quick",
                 "stage 1": {key: score for key in ("pck@0.2", "pcp_strict@0.5", "pckh@0.5")}}
     monkeypatch.setattr(minutes, "measure", measure)
     flags = ["--result-dir", str(tmp_path), "--picture", str(tmp_path / "minutes.png"), "--device", "cpu"]
@@ -276,5 +277,6 @@ def test_minutes_are_told_beside_scores_and_rows_that_ran_before_are_kept(benchm
     rows = json.loads((tmp_path / "lsp_minutes.json").read_text())["rows"]
     assert [(name, row["minutes"], row["pck@0.2"]["mean"]) for name, row in rows.items()] \
         == [("15", 16.5, 71.5), ("30", 33.0, 73.0), ("60", 66.0, 76.0)]
-    assert "66.0 minutes  PCK@0.2 76.0" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert re.search(r"66.0 minutes  PCK@0.2 76.0 .*\(slow\)\n", out) and re.search(r"16.5 minutes .*\(quick\)\n", out)
     assert (tmp_path / "minutes.png").stat().st_size > 5000
