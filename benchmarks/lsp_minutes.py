@@ -43,7 +43,8 @@ def main(argv=None):
                         ["--preset", "lite", *as_flags(own)], [], stages=1, flip_test=True)
         rows[name] = {"minutes": found["seconds_of_steps"]["train_stage1.py"] / 60, "differs_from_lite": own,
                       **{key: found["stage 1"][key] for key in ("pck@0.2", "pcp_strict@0.5", "pckh@0.5")},
-                      **{key: found[key] for key in ("commands", "validation", "throughput", "trained_at_commit", "hardware")}}
+                      **{key: found[key] for key in ("commands", "validation", "throughput", "trained_at_commit",
+                                                      "hardware")}}
     path = Path(settings.result_dir, "lsp_minutes.json")
     rows = (arrays.load_json(path, "python benchmarks/lsp_minutes.py")["rows"] if path.exists() else {}) | rows
     rows = {name: rows[name] for name in CHOICES if name in rows}
