@@ -21,7 +21,6 @@ import os
 import re
 import shutil
 from argparse import Namespace
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +36,6 @@ from deeppose.label_cleaning import corrected, errors
 from deeppose.persons import load_persons
 from deeppose.settings import next_command, parse_settings, quoted
 from deeppose.training import of_sources, part_of, write_rows
-from networks.folding import folded
 from networks.trained_stages import STAGE1, load_stages
 
 DATA_DIR = "data"               # prepared arrays
@@ -120,7 +118,7 @@ def networks_of(settings, persons, device):
                             f"by heart; train it anew on {settings.data_dir}")
         if part in found and len(counts) == 1:
             raise UserError(f"two of the networks were trained without part {without}; name one of each")
-        found[part] = replace(stage1, network=folded(stage1.network, has_bfloat16(device)))
+        found[part] = stage1.folded(has_bfloat16(device))
     if len(counts) > 1 or len(found) != max(counts):
         there = ", ".join(map(str, sorted(found)))
         raise UserError(f"there are networks without parts {there} of {max(counts)}; name a folder for each part, all "

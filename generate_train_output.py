@@ -8,7 +8,6 @@ Next    python train_stage2.py
 """
 from deeppose.errors import UserError, run  # first, so that Ctrl-C while the others load is answered in a line
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +20,7 @@ from deeppose.error_model import DRAWS, ErrorSampler, fit_error_model
 from deeppose.inference import diameters
 from deeppose.persons import load_persons
 from deeppose.settings import next_command, parse_settings
-from networks.folding import folded
-from networks.trained_stages import load_stages, run_stages
+from networks.trained_stages import flip_test_of, load_stages, run_with_confidence
 
 DATA_DIR = "data"               # prepared arrays; the output goes there too
 CHECKPOINT_DIR = "checkpoints"  # weights
@@ -50,26 +48,20 @@ def generate(settings):
         raise UserError("there are no validation persons, on whom the errors are measured; run: "
                         f"{persons.prepare}")
     stages = load_stages(settings.checkpoint_dir, persons, device, settings.stage)
-    if settings.stage == 1:
-        flip_test = settings.flip_test
-    else:
-        flip_test = stages[1].flip_test
-        if settings.flip_test and not flip_test:
-            raise UserError("stage 2 was trained without the flip test; it is set at --stage 1")
+    flip_test = flip_test_of(stages, settings.flip_test)
+    if settings.flip_test and not flip_test:
+        raise UserError("stage 2 was trained without the flip test; it is set at --stage 1")
 
     split_differs = stages[0].split != persons.split
     if split_differs:
         print("warning: stage 1 was trained on another split of the persons: those held out here may be among them "
               "and their errors too small; prepare the same split or train stage 1 again")
 
-    stages = [replace(stages[0], network=folded(stages[0].network)), *(stage.folded() for stage in stages[1:])]
+    stages = [stage.folded() for stage in stages]
     cores.look(0.5)
     watch = Stopwatch()
     rows = torch.arange(len(persons.crops), device=device)
-    if settings.stage == 1:
-        poses = stages[0].predict(persons, rows, flip_test, settings.batch_size)
-    else:
-        poses = run_stages(stages, persons, rows, settings.batch_size)[-1]
+    poses = run_with_confidence(stages, persons, rows, flip_test, settings.batch_size)[0][-1]
     predicted, truth = poses.cpu().numpy(), persons.truth
     seconds = watch.seconds
     print(f"{len(rows)} persons in {seconds:.1f} s, {len(rows) / seconds:.1f} a second on {device}")

@@ -7,7 +7,6 @@ from deeppose.errors import Failure, UserError, run  # first, so that Ctrl-C whi
 
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from compare import poses_of
@@ -23,7 +22,7 @@ from deeppose.report_html import Pictures, is_report, page
 from deeppose.report_scores import limits_of, poses_scored
 from deeppose.reports import COMMIT
 from deeppose.settings import parse_settings
-from deeppose.stored_crops import cut, enlarge
+from deeppose.stored_crops import enlarge
 from deeppose.testing import mean_pose, score_persons
 from networks.posing import Posing
 from networks.road import road
@@ -154,10 +153,7 @@ def roads_of(settings, tests, trained, persons, groups):
         except Unreadable as error:
             raise UserError(f"{path} can't be used: {error}; name another of --photos") from None
         poses, first = posing.find([photo], [None])[0], stages[0]
-        edges = enlarge(poses.boxes, first.context)[0]
-        crop = cut(photo.image, edges / photo.reduction, first.crop_size, first.pixels).copy()  # cut's may be read-only
-        crop = torch.from_numpy(crop.view(np.int16) if crop.dtype == np.uint16 else crop)
-        crops = LooseCrops(crop[None].to(device), first.context, first.pixels, first.skeleton)
+        crops = posing.crops([photo], enlarge(poses.boxes, first.context))
         x, y, side = poses.boxes[0]
         facts = f"Of {path}, {photo.size[0]} by {photo.size[1]} pixels, the square at x {x:.1f}, y {y:.1f} with a " \
             f"side of {side:.1f}, which predict.py ends with.{warning}"

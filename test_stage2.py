@@ -55,7 +55,8 @@ def test(settings):
                    if confidence is not None}
     calibrated = [name for count, name in enumerate(names, 1) if calibration_of(stages[:count], stages[1].flip_test)]
     write_test_run(settings.run_dir, len(stages), predicted | dict(zip(names, poses)), persons, settings, seconds,
-                   confidences, calibrated, other_split=stages[0].other_split)
+                   confidences, calibrated, other_split=any(stage.other_split for stage in stages),
+                   flip_test=stages[1].flip_test)
     print(f"{len(rows) / seconds:.1f} persons a second through {len(stages)} stages on {device}")
 
 

@@ -49,7 +49,7 @@ from deeppose.skeletons import LSP  # noqa: E402
 from deeppose.training import index_batches, make_optimiser, train_one_epoch  # noqa: E402
 from networks.integral import IntegralNet  # noqa: E402
 from resnet_stage1 import ResNetRegressor  # noqa: E402
-from networks.trained_stages import CascadeStage, Stage1, cascade_path, run_stages  # noqa: E402
+from networks.trained_stages import CascadeStage, Stage1, cascade_path, run_with_confidence  # noqa: E402
 
 RAW_DIR = "data/raw"         # raw archives, for step 1
 RESULT_DIR = "runs"          # where <name>_<hardware>.json goes; the published ones are in results/
@@ -336,7 +336,8 @@ def measure_inference(folder, persons, settings, rate):
         figures |= {"stage 1, persons/s": rates["pipeline"], "stage 1, bare forward passes, persons/s": rates["bare"],
                     "stage 1, ratio": rates["ratio"]}
         rates = compare({"bare": bare(networks, settings.crop_size, batch2),
-                         "pipeline": lambda: len(stage2.refine(persons, rows, poses, batch2))}, device, settings)
+                         "pipeline": lambda: len(stage2.refine_with_confidence(persons, rows, poses, None, batch2)[0])},
+                        device, settings)
         figures |= {"stage 2, persons/s": rates["pipeline"], "stage 2, bare forward passes, persons/s": rates["bare"],
                     "stage 2, ratio": rates["ratio"]}
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
@@ -344,8 +345,9 @@ def measure_inference(folder, persons, settings, rate):
     figures["stage 1, share of the matrix rate"] = \
         figures["stage 1, persons/s"] * counter.get_total_flops() / (rate * 1e12)
     for name, stages in (("stage 1", [stage1]), ("stages 1 and 2", [stage1, stage2])):
-        run_stages(stages, persons, rows[:1])
-        seconds = [timed(lambda stages=stages: run_stages(stages, persons, rows[:1]), device)[0] for _ in range(20)]
+        run_with_confidence(stages, persons, rows[:1])
+        seconds = [timed(lambda stages=stages: run_with_confidence(stages, persons, rows[:1]), device)[0]
+                   for _ in range(20)]
         figures[f"one person, {name}, ms"] = 1000 * statistics.median(seconds)
     figures["from process start to first pose, s"] = first_pose(folder, stage1, networks, settings)
     return figures | {"peak host MB": memory.host_mb, "peak device MB": memory.device_mb}
@@ -363,11 +365,11 @@ def first_pose(folder, stage1, networks, settings):
             "flip_test": False, "refines": "", "settings": {}, "history": []})
     program = ("import sys, torch; from deeppose.persons import load_persons; "
                "from deeppose.devices import choose_device; "
-               "from networks.trained_stages import load_stages, run_stages; "
+               "from networks.trained_stages import load_stages, run_with_confidence; "
                "folder, device = sys.argv[1], choose_device(sys.argv[2]); "
                "persons = load_persons(folder + '/data', 'train', device, 'streamed'); "
                "stages = load_stages(folder + '/checkpoints', persons, device); "
-               "print(run_stages(stages, persons, torch.tensor([0], device=device))[-1].shape)")
+               "print(run_with_confidence(stages, persons, torch.tensor([0], device=device))[0][-1].shape)")
     command = [sys.executable, "-c", program, str(folder), str(choose_device(settings.device))]
     seconds = []
     for _ in range(settings.repeats):

@@ -29,6 +29,7 @@ class CascadeData:
         poses, deltas = (arrays.load(folder / f"{name}{suffix}.npy", name, made_by=self.made_by)
                          for name in ("train_output", "deltas"))
         self.errors = ErrorModel.load(folder / f"error_model{suffix}.npz", self.made_by)
+        self.made_by += " --flip-test" * bool(stage == 2 and self.errors.flip_test)  # later stages follow the second
         check_belongs(self.errors, poses, deltas, persons.labels, self.made_by)
         self.persons, self.device = persons, persons.device
         self.sampler = ErrorSampler(self.errors, kind, self.device, deltas)

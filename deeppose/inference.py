@@ -37,11 +37,6 @@ def predict_with_confidence(model, persons, rows, input_size, batch_size=64, fli
     return torch.cat(poses), None if confidence is None else torch.cat(confidences)
 
 
-def predict_joints(*arguments, **more):
-    """The joints of `predict_with_confidence`, (M, J, 2)."""
-    return predict_with_confidence(*arguments, **more)[0]
-
-
 def output_on(network, images, partner=None, *told):
     """A network's output on images (B, C, S, S).
 
@@ -142,7 +137,7 @@ def refine_poses(network, persons, rows, joints_px, windows, reach, usual_side, 
     reach       (M,), see `look_again`
     usual_side  see `refine_joints`
     input_size  pixels along the network's square input
-    pixels      see `predict_joints`
+    pixels      see `predict_with_confidence`
     Returns     joints (M, J, 2), crop pixels, and their confidence (M, J)
     """
     network.eval()
@@ -170,7 +165,7 @@ def refine_joints(networks, persons, rows, joints_px, sides, usual_side, batch_s
     sides       (M,) window sides, crop pixels
     usual_side  the median side in training, crop pixels: the rate at which pixels are averaged follows it, for all
                 windows, so that a pose does not depend on who else is looked at
-    pixels      see `predict_joints`
+    pixels      see `predict_with_confidence`
     Returns     (M, J, 2), a new tensor
     """
     for model, _ in networks.values():

@@ -38,13 +38,13 @@ def columns_of(number, content):
 def notes_of(content):
     """Sentences on how a test run came to its scores, from its JSON."""
     settings, duplicates = content.get("settings"), content.get("without_training_duplicates")
-    flip_test = isinstance(settings, dict) and settings.get("flip_test")
+    flip_test = content.get("flip_test", isinstance(settings, dict) and settings.get("flip_test"))
     notes = [f"{content['persons']:,} test persons; what a network sees of each: {content.get('box', 'not told')}"
              + (", and mirrored." if flip_test else "."),
              f"Tested at {content.get('date', 'a time not told')}, commit {content.get('commit', 'not told')}, on "
              f"{content.get('hardware', 'hardware not told')}."]
     if content.get("other_split"):
-        notes.append("Warning: stage 1 was trained on another split of the data; test persons may be among those that "
+        notes.append("Warning: a stage was trained on another split of the data; test persons may be among those that "
                      "it was trained on, and its scores too good.")
     if isinstance(duplicates, dict):
         notes.append("Without the test persons whose photographs are also in training: " + ", ".join(

@@ -3,7 +3,7 @@ import numpy as np
 
 from .crops import box_windows, to_window
 from .errors import UserError
-from .inference import predict_joints
+from .inference import predict_with_confidence
 from .losses import masked_loss
 from .metrics import joint_hits, limb_hits, overall_mean, reference_lengths
 
@@ -18,7 +18,7 @@ def evaluate(model, persons, rows, input_size, batch_size, group):
              set where there are several; and the spread of the predictions in the truth's (standard deviation over
              persons, mean over coordinates)
     """
-    predicted_px = group.gathered(predict_joints(model, persons, group.share(rows), input_size, batch_size))
+    predicted_px = group.gathered(predict_with_confidence(model, persons, group.share(rows), input_size, batch_size)[0])
     truth_px = persons.joints_px[rows]
     windows = box_windows(len(rows), persons.crop_size, persons.context, rows.device)
     loss = masked_loss(to_window(predicted_px, windows), to_window(truth_px, windows), model.loss_name).item()

@@ -1,6 +1,6 @@
 """Poses of anybody in anybody's photographs: trained stages run on squares of images, first as given, then closer."""
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,7 +10,6 @@ from deeppose.person_boxes import shared
 from deeppose.persons import LooseCrops
 from deeppose.stored_crops import cut, enlarge, image_boxes, joint_boxes, to_image_px
 
-from .folding import folded
 from .trained_stages import calibration_of, flip_test_of, probabilities
 
 SHARPNESS = 2.0      # least pixels of a reduced photograph for one of the crop, along a side
@@ -46,8 +45,7 @@ class Posing:
 
     def __init__(self, stages, device, passes=2, flip_test=True, margin=1.32, doubt=0.4, batch_size=16,
                  least_confidence=0.2, same=0.65, bfloat16=False):
-        self.first = replace(stages[0], network=folded(stages[0].network, bfloat16))
-        self.cascades = [stage.folded(bfloat16) for stage in stages[1:]]
+        self.first, *self.cascades = (stage.folded(bfloat16) for stage in stages)
         self.device = device
         self.passes, self.margin, self.doubt, self.batch_size = passes, margin, doubt, batch_size
         self.flip_test = flip_test_of(stages, flip_test)
@@ -130,7 +128,7 @@ class Posing:
         joints, owns, sures = np.empty((len(photos), len(first.skeleton.joints), 2)), [], []
         for start in range(0, len(photos), self.batch_size):
             rows = slice(start, start + self.batch_size)
-            found, own, sure = self._look_at(self._crops(photos[rows], edges[rows]), quick)
+            found, own, sure = self._look_at(self.crops(photos[rows], edges[rows]), quick)
             joints[rows] = to_image_px(found, edges[rows], first.crop_size)
             owns.append(own)
             sures.append(sure)
@@ -138,8 +136,11 @@ class Posing:
         return joints, *(None if any(part is None for part in parts) else np.concatenate([none, *parts])
                          for parts in (owns, sures))
 
-    def _crops(self, photos, edges):
-        """Crops (P, S, S, C) of photographs."""
+    def crops(self, photos, edges):
+        """LooseCrops of P photographs, as sharp as `find` looks at them; edges (P, 3) of the crops, image pixels.
+
+        Raises Failure where a photograph that was reduced is needed larger, and can't be read any more
+        """
         first = self.first
         crops = np.empty((len(photos), first.crop_size, first.crop_size, first.pixels.channels), first.pixels.dtype)
         last = None
@@ -148,20 +149,17 @@ class Posing:
             if last != (id(photo), least_side):  # several squares of a photograph follow each other
                 last, (image, reduction) = (id(photo), least_side), photo.at(least_side, first.pixels)
             crop[:] = cut(image, square / reduction, first.crop_size, first.pixels)
-        return crops
+        crops = torch.from_numpy(crops.view(np.int16) if crops.dtype == np.uint16 else crops)
+        return LooseCrops(crops.to(self.device), first.context, first.pixels, first.skeleton)
 
     def _least_side(self, share):
         """Pixels along the longer side that a photograph needs for a box of that share of it."""
         return round(SHARPNESS * self.first.crop_size / self.first.context / max(share, 1e-3))
 
     @torch.inference_mode()
-    def _look_at(self, crops, quick):
-        """As `_look`, of crops (P, S, S, C), in their pixels."""
-        if crops.dtype == np.uint16:
-            crops = crops.view(np.int16)
-        first = self.first
-        persons = LooseCrops(torch.from_numpy(crops).to(self.device), first.context, first.pixels, first.skeleton)
-        rows = torch.arange(len(crops), device=self.device)
+    def _look_at(self, persons, quick):
+        """As `_look`, of LooseCrops, in their pixels."""
+        first, rows = self.first, torch.arange(len(persons.crops), device=self.device)
         joints, sure = first.predict_with_confidence(persons, rows, self.flip_test and not quick, self.batch_size)
         own = sure
         for cascade in () if quick and sure is not None else self.cascades:

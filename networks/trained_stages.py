@@ -1,6 +1,6 @@
 """Trained stages, read from their checkpoints once and run on prepared persons."""
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -53,6 +53,10 @@ class Stage1:
         return predict_with_confidence(self.network, persons, rows, self.input_size, batch_size, flip_test, windows,
                                        self.pixels)
 
+    def folded(self, bfloat16=False):
+        """The same, only to look: see folding."""
+        return replace(self, network=folded(self.network, bfloat16))
+
 
 @dataclass
 class CascadeStage:
@@ -66,6 +70,7 @@ class CascadeStage:
     refines            fingerprint of the stages whose output it was trained on
     fingerprint        of those stages and this one
     pixels             that the networks were trained on
+    other_split        whether test persons may be among those that they were trained on
     """
     networks: dict
     sigma: float
@@ -75,16 +80,13 @@ class CascadeStage:
     refines: str
     fingerprint: str
     pixels: Pixels
+    other_split: bool = field(default=False, kw_only=True)
 
     made_of = CascadeNet
 
-    def refine(self, persons, rows, joints_px, *batch_size):
-        """Poses (M, J, 2) one stage on, crop pixels; joints without a network stay where they are."""
-        return self.refine_with_confidence(persons, rows, joints_px, None, *batch_size)[0]
-
     def refine_with_confidence(self, persons, rows, joints_px, own, batch_size=256):
-        """The same, and the networks' confidence of each joint (M, J): `own`, the stage before's or None, where they
-        have none."""
+        """Poses (M, J, 2) one stage on, crop pixels, and the networks' confidence of each joint (M, J): `own`, the
+        stage before's or None, where they have none. Joints without a network stay where they are."""
         sides = self.sigma * diameters(joints_px, persons.skeleton, self.smallest_diameter * persons.box_side)
         return refine_joints(self.networks, persons, rows, joints_px, sides, self.usual_side * persons.box_side,
                              batch_size, self.pixels), own
@@ -172,18 +174,24 @@ def load_stage1(checkpoint_dir, persons, device):
         raise Failure(f"{path.resolve()} holds a network {kind!r}; there are: {', '.join(NETWORKS)}")
     layout = torch.contiguous_format if torch.device(device).type == "mps" else torch.channels_last  # faster elsewhere
     model = network_of(NETWORKS[kind], checkpoint, path).to(device, memory_format=layout)
-    other_split = persons is not None and persons.test_set != checkpoint.get("test_set") \
-        and persons.split != checkpoint["split"]
-    if other_split:
-        print(f"warning: {path} was trained on another split of the data: test persons here may be among those that it "
-              "was trained on and its scores too good")
-    elif persons is not None and persons.split != checkpoint["split"]:
+    # older ones do not tell their crops, which were of these
+    return Stage1(model, checkpoint["input_size"], checkpoint["split"], _of_other_split(checkpoint, path, persons),
+                  _fingerprint("", checkpoint), skeleton, pixels, checkpoint.get("crop_size", 256),
+                  checkpoint.get("context", 1.5), _calibrations(checkpoint, path, skeleton))
+
+
+def _of_other_split(checkpoint, path, persons):
+    """Whether test persons may be among those that a network was trained on; prints that, and a note where others were
+    held out. Older cascades do not tell."""
+    if persons is None or checkpoint.get("split", persons.split) == persons.split:
+        return False
+    if persons.test_set == checkpoint.get("test_set"):
         print(f"note: {path} was trained on another split of the same data: other persons were held out, the test "
               "persons are the same")
-    # older ones do not tell their crops, which were of these
-    return Stage1(model, checkpoint["input_size"], checkpoint["split"], other_split, _fingerprint("", checkpoint),
-                  skeleton, pixels, checkpoint.get("crop_size", 256), checkpoint.get("context", 1.5),
-                  _calibrations(checkpoint, path, skeleton))
+        return False
+    print(f"warning: {path} was trained on another split of the data: test persons here may be among those that it was "
+          "trained on and its scores too good")
+    return True
 
 
 def network_of(kind, checkpoint, path):
@@ -205,7 +213,7 @@ def load_cascade_checkpoint(path, stage):
     of = checkpoint.get("stage", checkpoint["settings"].get("stage", stage))
     if (inside, of) != (name, stage):
         raise UserError(f"{path.resolve()} holds the stage-{of} network of {inside}; put the file right, or remove it "
-                        f"and run: {again} --joints {name}")
+                        f"and run: {again}" + f" --joints {name}" * (name != SHARED))
     for fact in ("sigma", "smallest_diameter", "usual_side"):
         value = checkpoint.get(fact, 1.0)
         if not (isinstance(value, (int, float)) and 0 < value < 1e6):
@@ -215,14 +223,14 @@ def load_cascade_checkpoint(path, stage):
     return checkpoint
 
 
-def load_cascade(checkpoint_dir, stage, skeleton, pixels, device):
+def load_cascade(checkpoint_dir, stage, skeleton, pixels, persons, device):
     """The trained networks of stage 2 or later; None where there is not one.
 
     skeleton, pixels  of whom they shall look at
     Raises            UserError where they are of other persons, or were trained with different windows or on different
                       stages' output
     """
-    networks, checkpoints = {}, []
+    networks, checkpoints, splits = {}, [], {}
     for name in (SHARED, *skeleton.joints):
         path = cascade_path(checkpoint_dir, stage, name)
         if not path.exists():
@@ -239,6 +247,7 @@ def load_cascade(checkpoint_dir, stage, skeleton, pixels, device):
         except ValueError as error:
             raise Failure(f"{path.resolve()} is broken: {error}; remove it and train it again") from None
         checkpoints.append(checkpoint)
+        splits.setdefault((checkpoint.get("split"), checkpoint.get("test_set")), (checkpoint, path))
         if name == SHARED:
             networks = {joint: (network, joint) for joint in range(len(skeleton.joints))}
         else:  # a joint's own network goes before the shared one
@@ -259,7 +268,8 @@ def load_cascade(checkpoint_dir, stage, skeleton, pixels, device):
     more = checkpoints[0]["more"]  # which change poses as weights do; AlexNets have none
     before = facts[0]["refines"] + (repr(sorted(more.items())) if more else "")
     return CASCADES[checkpoints[0]["kind"]](networks, **facts[0],
-                                            fingerprint=_fingerprint(before, *checkpoints))
+                                            fingerprint=_fingerprint(before, *checkpoints),
+                                            other_split=any([_of_other_split(*of, persons) for of in splits.values()]))
 
 
 def load_stages(checkpoint_dir, persons, device, last=None):
@@ -271,7 +281,8 @@ def load_stages(checkpoint_dir, persons, device, last=None):
     """
     stages = [load_stage1(checkpoint_dir, persons, device)]
     while last is None or len(stages) < last:
-        cascade = load_cascade(checkpoint_dir, number := len(stages) + 1, stages[0].skeleton, stages[0].pixels, device)
+        cascade = load_cascade(checkpoint_dir, number := len(stages) + 1, stages[0].skeleton, stages[0].pixels, persons,
+                               device)
         if cascade is None:
             if last is not None:
                 raise UserError(f"no trained stage {number} in {Path(checkpoint_dir).resolve()}; "
@@ -284,11 +295,6 @@ def load_stages(checkpoint_dir, persons, device, last=None):
             print(f"note: stage {number} has no network for {', '.join(missing)}: left as stage {number - 1} has them")
         stages.append(cascade)
     return stages
-
-
-def run_stages(stages, persons, rows, batch_size=64):
-    """Poses after each stage, [(M, J, 2), ...] crop pixels on the rows' device."""
-    return run_with_confidence(stages, persons, rows, False, batch_size)[0]
 
 
 def run_with_confidence(stages, persons, rows, flip_test=False, batch_size=64):
@@ -325,7 +331,7 @@ def probabilities(calibration, joints_px, own, skeleton, box_side):
     """What a calibration says of poses.
 
     joints_px  (M, J, 2), crop pixels
-    own        (M, J), stage 1's own confidence of them
+    own        (M, J), the stages' own confidence of them
     box_side   crop pixels
     Returns    (M, J), the probability that each joint is right
     """

@@ -7,7 +7,7 @@ import torch
 
 import train_stage2
 from deeppose.error_model import ErrorModel, ErrorSampler
-from deeppose.inference import diameters, predict_joints, refine_joints
+from deeppose.inference import diameters, predict_with_confidence, refine_joints
 from deeppose.persons import Persons
 from deeppose.skeletons import LSP
 from resnet_stage1 import ResNetRegressor
@@ -198,6 +198,7 @@ def test_predictions_come_back_in_crop_pixels(flip_test, streamed):
     squared = (ticks[None, :, None] - centres[:, 1, None, None]) ** 2 + (ticks - centres[:, 0, None, None]) ** 2
     crops = (255 * torch.exp(-squared / 18)).round().to(torch.uint8)[..., None].repeat(1, 1, 1, 3)
     rows = torch.tensor([3, 1, 6, 0])
-    found = predict_joints(Brightest(), people(crops, streamed=streamed), rows, 64, batch_size=3, flip_test=flip_test)
+    found, _ = predict_with_confidence(Brightest(), people(crops, streamed=streamed), rows, 64, batch_size=3,
+                                       flip_test=flip_test)
     assert found.shape == (4, 14, 2)
     assert (found - centres[rows][:, None]).norm(dim=-1).max() < 0.1

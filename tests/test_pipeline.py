@@ -24,9 +24,10 @@ from deeppose import arrays
 from deeppose.distributed import Group
 from deeppose.errors import Failure, UserError
 from deeppose.persons import load_persons
+from deeppose.report_files import notes_of
 from deeppose.settings import parse_settings
 from deeppose.skeletons import LSP
-from networks.trained_stages import load_stages, run_stages
+from networks.trained_stages import load_stages, run_with_confidence
 from tests.interruption import interrupt
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -246,6 +247,10 @@ def test_the_flip_test_changes_predictions_and_follows_to_step_6(copy):
     step(step6, copy)
     ankle = LSP.index("r_ankle")
     assert np.allclose(np.load(copy / "runs/stage2_predictions.npy")[:, ankle], flipped[:, ankle], atol=1e-4)
+    assert notes_of(json.loads((copy / "runs/stage2.json").read_text()))[0].endswith(", and mirrored.")
+    step(train_stage1, copy, *STAGE1, "--epochs", "1", "--seed", "5", "--restart")
+    with pytest.raises(UserError, match="run again: python generate_train_output.py --flip-test$"):
+        step(train_stage2, copy, *STAGE2, "--restart")
 
 
 @pytest.mark.parametrize("flags", [
@@ -545,9 +550,9 @@ def test_a_pose_does_not_depend_on_who_else_is_looked_at(copy):
     stages = load_stages(copy / "checkpoints", persons, torch.device("cpu"))
     stages[1].usual_side *= 4  # so that pixels are averaged
     rows = torch.arange(len(persons.crops))
-    together = run_stages(stages, persons, rows)[1]
+    together = run_with_confidence(stages, persons, rows)[0][1]
     for row in rows:
-        alone = run_stages(stages, persons, rows[row:row + 1])[1]
+        alone = run_with_confidence(stages, persons, rows[row:row + 1])[0][1]
         assert torch.allclose(alone[0], together[row], atol=1e-3)
 
 
@@ -590,6 +595,20 @@ def test_a_network_trained_where_test_persons_were_training_persons_is_told_of(c
     step(step3, copy)
     assert "stage1.pt was trained on another split of the data: test persons" in capsys.readouterr().out
     assert json.loads((copy / "runs/stage1.json").read_text())["other_split"] is True
+    step(step6, copy)
+    told = [line for line in capsys.readouterr().out.splitlines() if "was trained on another split" in line]
+    assert len(told) == 2 and "stage2_" in told[1]
+
+
+def test_a_later_stage_trained_on_another_split_is_told_of(copy, capsys):
+    for path in sorted((copy / "checkpoints").glob("stage2_*.pt"))[:2]:
+        checkpoint = torch.load(path, weights_only=True)
+        path.unlink()
+        torch.save(checkpoint | {"split": "another", "test_set": "another"}, path)
+    step(step6, copy)
+    assert capsys.readouterr().out.count("was trained on another split of the data: test persons") == 1
+    scores = json.loads((copy / "runs/stage2.json").read_text())
+    assert scores["other_split"] is True and scores["flip_test"] is False
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
