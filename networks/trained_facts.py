@@ -72,10 +72,11 @@ def _trained(number, checkpoints):
     def fact(name, place=None):
         return _together([(checkpoint[place] if place else checkpoint).get(name) for checkpoint in checkpoints])
 
+    alexnets = number > 1 and first.get("kind", "alexnet") == "alexnet"  # which begin randomly, and are not shifted
     if number == 1:
         network = f"{first.get('kind', 'regression')}, {first['network'].get('backbone', 'without a backbone')}"
         sees = f"{first['input_size']} pixels"
-    elif first.get("kind", "alexnet") == "alexnet":
+    elif alexnets:
         network = "one AlexNet for all joints" if names == [SHARED] else f"{len(names)} AlexNets, a joint each"
         network += f", {fact('width', 'network')} as wide"
         sees = f"{fact('crop_size', 'network')} pixels, of windows of {fact('sigma')} diameters of the pose so far"
@@ -90,12 +91,13 @@ def _trained(number, checkpoints):
     dates = sorted(str(origin["date"]) for origin in origins if origin.get("date"))
     facts = {"network": network, "numbers in the weights": f"{sum(each['numbers'] for each in checkpoints):,}",
              "sees": sees, "data set": fact("dataset"),
-             "initial weights": fact("weights", "settings") if "weights" in first["settings"] else "random",
+             "initial weights": "random" if alexnets else fact("weights", "settings"),
              "epochs": _together([len(each["history"]) or f"{each['settings'].get('epochs')} (as set: without a log)"
                                   for each in checkpoints]),
              "best epoch": _together(best),
              "optimiser": setting("optimiser", "learning_rate", "schedule", "batch_size", "loss"),
-             "augmentation": setting("rotation", "scale", "shift", "flip", "half_body", "cut_out", "colour"),
+             "augmentation": setting("rotation", "scale", *["shift"] * (not alexnets), "flip", "half_body", "cut_out",
+                                     "colour"),
              "seed": fact("seed", "settings"), "minutes": _minutes(history or origins)}
     facts |= {name: fact(name, "provenance") for name in ("commit", "hardware", "threads", "command")}
     facts["finished"] = " to ".join(dict.fromkeys((dates[0], dates[-1]))) if dates else "not told"

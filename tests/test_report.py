@@ -92,7 +92,8 @@ def save_stages(folder, persons, joints=("r_wrist", "neck")):
         torch.nn.init.normal_(network.regressor[-1].weight, std=0.02)
         save_checkpoint(folder / f"stage2_{joint}.pt", facts | {
             "network": network.arguments, "weights": network.state_dict(), "sigma": 1.0, "smallest_diameter": 0.2,
-            "usual_side": 0.4, "flip_test": False, "refines": before, "settings": {"seed": 7}, "joint": joint,
+            "usual_side": 0.4, "flip_test": False, "refines": before, "joint": joint,
+            "settings": {"seed": 7, "weights": "stage1", "rotation": 15.0, "shift": 0.05, "colour": 0.2},
             "best_epoch": 1, "history": [{"joint": joint, "epoch": 1, "loss": 0.3, "pdj": 40.0, "pdj_before": 30.0,
                                           "seconds": 60.0}]})
 
@@ -168,7 +169,10 @@ def test_pictures_tables_and_switches_have_names(page):
     assert {tag["lang"] for tag in page.all("html")} == {"en"}
 
 
-def test_it_says_what_was_trained(page):
+def test_it_says_what_was_trained(run, page):
+    first, second = (trained.facts for trained in training_facts(run[0] / "checkpoints").values())
+    assert (first["initial weights"], second["initial weights"]) == ("none", "random")
+    assert second["augmentation"] == "rotation 15.0, colour 0.2"  # AlexNets' windows are not shifted
     text = page.section("training")
     for told in ("integral, efficientnet_lite0", "2 AlexNets, a joint each", "neck, r_wrist", "abc1234", "an abacus",
                  "2.0", "10 lsp", "r_ankle, r_knee"):
@@ -364,17 +368,25 @@ def test_depth_and_a_skeleton_without_limbs_have_a_road():
     assert "half extents of the pose so far" in text and "nan" not in text
 
 
-def test_a_photographs_road_ends_where_predict_ends(tmp_path):
-    draw_figure(5, 1)[0].save(tmp_path / "a photo.png")
-    predict.main([str(tmp_path / "a photo.png"), "--out", str(tmp_path / "out"), "--threads", "1", "--checkpoint-dir",
-                  str(predict.RELEASED)])
+@pytest.mark.parametrize("large", [False, True])
+def test_a_photographs_road_ends_where_predict_ends(tmp_path, large):
+    photo = draw_figure(5, 1)[0]
+    if large:  # a JPEG that is read reduced, until the person is seen in a corner of it
+        side = max(photo.size)
+        canvas = Image.new("RGB", (4 * side, 4 * side), photo.getpixel((0, 0)))
+        canvas.paste(photo, (side // 3, side // 3))
+        photo = canvas.resize((3200, 3200), Image.Resampling.BICUBIC)
+    photo.save(tmp_path / "a photo.jpg", quality=95)
+    predict.main([str(tmp_path / "a photo.jpg"), "--out", str(tmp_path / "out"), "--threads", "1", "--no-overlays",
+                  "--checkpoint-dir", str(predict.RELEASED)])
     told = json.loads((tmp_path / "out/predictions.json").read_text())["images"][0]["persons"][0]
-    make(tmp_path, "--photos", tmp_path / "a photo.png", data="none", checkpoints=predict.RELEASED)
+    make(tmp_path, "--photos", tmp_path / "a photo.jpg", data="none", checkpoints=predict.RELEASED)
     text = " ".join(Page(tmp_path / "runs/report.html").section("roads").split())
     shown = re.search(r"x (-?[\d.]+), y (-?[\d.]+) with a side of ([\d.]+), which predict.py ends with", text)
-    assert shown and "a photo.png" in text
+    assert shown and "a photo.jpg" in text
     x, y, side = map(float, shown.groups())
     assert [x, y, x + side] == pytest.approx(told["box"][:3], abs=0.11)
+    assert not large or side < 1600
     numbers = dict((joint, list(map(float, found))) for joint, *found in
                    re.findall(r"(\w+) (-?[\d.]+) (-?[\d.]+) (0\.\d+|1\.00)", text))
     found = np.array([numbers[joint] for joint in LSP.joints])  # crop pixels of 256, 1.5 boxes, and confidence
