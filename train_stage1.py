@@ -150,6 +150,9 @@ def train(settings, group):
                           {**vars(settings), "image_channels": persons.pixels.channels})
     network.freeze(settings.frozen_stages, settings.freeze_batchnorm)
     begun = None if state else load_initial_weights(network, settings.weights)
+    if begun and network.global_contrast != settings.global_contrast:
+        raise UserError(f"{settings.weights} was trained with{'' if network.global_contrast else 'out'} "
+                        "--global-contrast; set the same, or name other --weights")
     network.global_contrast = settings.global_contrast
     if begun and settings.without and begun[1] != settings.without:
         raise UserError(f"{settings.weights} was trained on the part that --without {settings.without} leaves out, and "

@@ -179,6 +179,10 @@ def test_global_contrast_is_part_of_the_network_that_a_checkpoint_gives(data, tm
         assert torch.equal(seen[0], expected)
     with pytest.raises(Failure, match="its global_contrast is 3; train it again"):
         NETWORKS["regression"].from_checkpoint({**checkpoint, "global_contrast": 3})
+    begun = tmp_path / "checkpoints/stage1.pt"
+    with pytest.raises(UserError, match="stage1.pt was trained with --global-contrast; set the same"):
+        train(data, tmp_path / "other", "--weights", str(begun), "--epochs", "1")
+    train(data, tmp_path / "other", "--weights", str(begun), "--epochs", "1", "--global-contrast")
     step3.main(["--data-dir", str(data), "--checkpoint-dir", str(tmp_path / "checkpoints"), "--run-dir",
                 str(tmp_path / "runs"), "--device", "cpu"])
     assert np.isfinite(np.load(tmp_path / "runs/stage1_predictions.npy")).all()
