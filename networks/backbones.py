@@ -177,7 +177,8 @@ def load_initial_weights(model, source):
     if source == "none":
         return None
     if source == "imagenet" and name != LITE:
-        state = _torchvisions_weights(name)
+        state = torchvisions_weights(name.removesuffix("_bn"), f"ImageNet weights of {name}",
+                                     f"use --weights FILE (torchvision's {name} weights), or --weights none (random)")
     else:
         source = os.path.realpath(imagenet_file() if source == "imagenet" else source)
         state = _read_weights(source, name)
@@ -240,19 +241,21 @@ def _first_convolution(backbone):
     return next(module for module in backbone.modules() if isinstance(module, nn.Conv2d))
 
 
-def _torchvisions_weights(name):
-    """The state_dict of a ResNet's ImageNet weights, from torch's cache or the network."""
+def torchvisions_weights(name, what, instead):
+    """The state_dict of the default weights of torchvision's network `name`, from torch's cache or the network.
+
+    Raises UserError where they can't be had, which says `what` they are and what to do `instead`
+    """
     import torchvision
-    weights = torchvision.models.get_model_weights(name.removesuffix("_bn")).DEFAULT
+    weights = torchvision.models.get_model_weights(name).DEFAULT
     cached = Path(torch.hub.get_dir(), "checkpoints", weights.url.rsplit("/", 1)[-1])
     had = cached.exists()
     try:
         return weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, HTTPException) as error:  # URLError is an OSError
         fault = f"{cached} is broken; remove it" if had else \
-            f"ImageNet weights of {name} can't be downloaded ({error}); put {weights.url} at {cached}"
-        raise UserError(f"{fault}, or use --weights FILE (torchvision's {name} weights), or --weights none (random)") \
-            from None
+            f"{what} can't be downloaded ({error}); put {weights.url} at {cached}"
+        raise UserError(f"{fault}, or {instead}") from None
 
 
 def _read_weights(path, backbone):

@@ -1,8 +1,5 @@
 """torchvision's detectors, asked where the persons in a photograph are."""
 import os
-import pickle
-from http.client import HTTPException
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,6 +7,8 @@ import torch
 from deeppose.checkpoints import read_tensors, weights_fault
 from deeppose.errors import Failure, UserError, reason
 from deeppose.overlays import on_screen
+
+from .backbones import torchvisions_weights
 
 PERSON = 1  # COCO's category, in torchvision's detectors as well
 
@@ -29,7 +28,8 @@ class PersonDetector:
         if name not in known:
             raise UserError(f"no detector named {name!r}; there are: {', '.join(known)}")
         self.network = torchvision.models.get_model(name, weights=None, weights_backbone=None).eval()
-        state = _downloaded(name) if weights == "coco" else _read(weights)
+        state = _read(weights) if weights != "coco" else torchvisions_weights(
+            name, f"weights of {name}", "name a file with --detector-weights")
         own = self.network.state_dict()
         if unlike := [key for key, value in own.items() if key not in state or state[key].shape != value.shape]:
             raise UserError(f"{weights} holds no weights of {name}: {len(unlike)} of {len(own)} tensors are missing or "
@@ -48,19 +48,6 @@ class PersonDetector:
         boxes = found["boxes"][(found["labels"] == PERSON) & (found["scores"] >= self.least_score)]
         boxes = boxes[(boxes[:, 2:] > boxes[:, :2]).all(1)]
         return photo.reduction * boxes.double().cpu().numpy()
-
-
-def _downloaded(name):
-    import torchvision
-    weights = torchvision.models.get_model_weights(name).DEFAULT
-    cached = Path(torch.hub.get_dir(), "checkpoints", weights.url.rsplit("/", 1)[-1])
-    had = cached.exists()
-    try:
-        return weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, HTTPException) as error:  # URLError is an OSError
-        fault = f"{cached} is broken; remove it" if had else \
-            f"weights of {name} can't be downloaded ({error}); put {weights.url} at {cached}"
-        raise UserError(f"{fault}, or name a file with --detector-weights") from None
 
 
 def _read(path):
