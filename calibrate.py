@@ -1,4 +1,4 @@
-"""After training: turn stage 1's own confidence into the probability that a joint is right.
+"""After training: turn the stages' own confidence into the probability that a joint is right.
 
 A joint is right within 0.2 torso diameters of the truth (of a skeleton without a torso: 0.1 of the box's side).
 Fitted on the validation persons of those parts of the data that the test persons come from, apart for every stage
@@ -85,7 +85,7 @@ def calibrate(settings, path):
         return print(f"note: none of the stages has a confidence of its own to calibrate; {path} stays as it is")
     calibrations = [found for found in calibrations if found]
     if not calibrations:
-        return
+        return print(f"note: {path} stays as it is")
     checkpoint = load_checkpoint(path, "python train_stage1.py", STAGE1)
     save_checkpoint(path, checkpoint | {"calibration": [found.plain() for found in calibrations]})
     print(f"written: {path}, with {len(calibrations)} calibrations")
@@ -114,7 +114,7 @@ def fitted(title, given, others, seed, **facts):
         found = choose(*given, others, seed,
                        lambda every: tqdm(every, desc=title, unit="way", leave=False, disable=None))
     except ValueError as error:
-        print(f"note: {title} can't be calibrated on these validation persons ({error}); its confidence stays a score")
+        print(f"note: {title} can't be calibrated on these validation persons ({error})")
         return None
     (choices, loss), plain = found[0], dict(found)[()]
     print(f"\n{title}: a line{', ' if choices else ''}{', '.join(choices)}; log loss {loss:.4f} in {FOLDS}-fold "

@@ -43,7 +43,7 @@ THREADS = 0                     # 0 ... 1024: that read, compute and draw; 0 = o
 BATCH_SIZE = 16                 # 1 ... 65536: persons a step
 STAGES = 0                      # 0 ... 99: how many of the trained stages look; 0 = all
 PASSES = 2                      # 1 ... 5: looks at each person, the later ones at a box round what was found
-FLIP_TEST = True                # average with the mirrored window's prediction in the last pass; as a cascade expects
+FLIP_TEST = True                # average with the mirrored window's prediction; as a cascade expects
 BFLOAT16 = False                # compute so where the device has it: less time; of stage 1's joints 1% move by a pixel
 DOUBT = 0.4                     # 0 ... 1: mean confidence below which parts of a photograph are searched; 0 = never
 BOX = (0.0, 0.0, 0.0, 0.0)      # -1e6 ... 1e6: x0 y0 x1 y1 round the person in every photograph; all 0 = none
@@ -145,7 +145,7 @@ def predict(settings, inputs, missing, others, boxes_of):
     aim = aiming(settings, posing, boxes_of)
     name, meaning = posing.confidence
     facts = {"model": {"checkpoints": os.path.abspath(folder), "stages": len(stages),
-                       "fingerprint": stages[-1].fingerprint},
+                       "fingerprint": stages[-1].fingerprint, "flip_test": posing.flip_test},
              "settings": {key: value for key, value in vars(settings).items() if key != "paths"}, name: meaning}
     coco, numbers = settings.format == "coco", image_numbers(inputs)
     unusable, found, persons = [{"file": path, "reason": why} for path, why in missing], Counter(), 0

@@ -11,16 +11,16 @@ LARGEST_SHARE = 0.6  # of a GPU's free memory that crops may take; the rest is t
 
 
 def crops_fit(crops, device):
-    """Whether crops (N, S, S, 3) uint8 may lie on the device whole; always on one that shares the host's memory."""
+    """Whether crops (N, S, S, C) may lie on the device whole; always on one that shares the host's memory."""
     return device.type != "cuda" or crops.nbytes <= LARGEST_SHARE * torch.cuda.mem_get_info(device)[0]
 
 
 def stream(crops, batches, device):
     """Gather batches of crops in background threads, and copy them to a GPU beside its work.
 
-    crops    (N, S, S, 3) uint8 in the host's memory, or mapped from a file
+    crops    (N, S, S, C) as `Crops` has them, in the host's memory, or mapped from a file
     batches  sequence of row indices (B,) int64 on any device
-    Yields   crops[rows] (B, S, S, 3) on `device`, in order; a batch is valid until the next one is asked for
+    Yields   crops[rows] (B, S, S, C) on `device`, in order; a batch is valid until the next one is asked for
     """
     batches = list(batches)
     order = torch.cat(batches).cpu().split([len(rows) for rows in batches])  # one wait for the GPU, not one a batch

@@ -16,7 +16,9 @@ def folded(network, bfloat16=False):
     """A copy of an evaluated network, faster and the same but for rounding: in each nn.Sequential a BatchNorm2d that
     follows a convolution is part of that, and on a CPU a ReLU or ReLU6 after them. bfloat16: compute in that, but for
     what the network keeps in float32."""
-    network = copy.deepcopy(network).eval().to(memory_format=torch.channels_last)  # else half the speed on a CPU
+    network = copy.deepcopy(network).eval()
+    if next(network.parameters()).device.type != "mps":
+        network.to(memory_format=torch.channels_last)  # else half the speed on a CPU
     for module in list(network.modules()):
         if not isinstance(module, nn.Sequential):
             continue

@@ -34,7 +34,7 @@ class Refinement:
     """A cascade stage's look at one person.
 
     length     the incoming pose's diameter, crop pixels
-    side       of the joints' windows, crop pixels
+    side       of the joints' windows, crop pixels; of no meaning where one network sees the whole person
     windows    joint index -> (s, s, C) what its network sees, as stored; empty where one network sees the whole person
     whole      Look of that one; None where each joint has a window, or where that one leaves poses as they are
     agreement  of that one: how far a joint may move, in lengths, for the middle of both places to be taken
