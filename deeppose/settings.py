@@ -107,6 +107,10 @@ def read_preset(name, seen=()):
             if section in scripts:
                 raise ValueError(f"preset {path} has {section} = {settings!r}, expected a section [{section}]")
             raise ValueError(f"preset {path} has a section [{section}]{_nearest(section, scripts)}")
+        if not isinstance(settings, dict) and section not in ("data", "stages", "like"):
+            raise ValueError(f"preset {path} has {section} = {settings!r} outside of any section")
+    if type(stages := content.get("stages", 1)) is not int or not 1 <= stages <= 99:
+        raise ValueError(f"preset {path} has stages = {stages!r}, expected 1 ... 99")
     if "like" not in content:
         return content
     like = str(content.pop("like"))

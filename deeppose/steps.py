@@ -5,7 +5,7 @@ from . import arrays
 from .claims import claimed
 from .devices import Stopwatch
 from .errors import UserError
-from .settings import quoted
+from .settings import quoted, read_preset
 
 
 def run_steps(steps, folder, seed, device, raw_dir=None, record=False):
@@ -17,7 +17,8 @@ def run_steps(steps, folder, seed, device, raw_dir=None, record=False):
     record   keep what is finished in steps.json there, and leave it out when asked again for the same; the last step,
              which tells the scores, is always run
     Returns  command's script and stage, e.g. "train_stage2.py --stage 3" -> seconds, see `labels`
-    Raises   UserError where record says that a step was run there with other flags
+    Raises   UserError where record says that a step was run there with other flags, another seed, other raw data or a
+             preset that held something else
     """
     folder = Path(folder)
     given = {"RAW_DIR": raw_dir or folder / "raw", "DATA_DIR": folder / "data",
@@ -28,12 +29,18 @@ def run_steps(steps, folder, seed, device, raw_dir=None, record=False):
         path = folder / "steps.json"
         done = arrays.load_json(path, "") if path.exists() else {}
         for number, (name, (module, flags)) in enumerate(zip(labels(steps), steps), 1):
-            command = command_of(module, flags)
-            before = done.setdefault(name, {"command": command})
+            command, asked = command_of(module, flags), _asked(module, list(map(str, flags)), given)
+            before = done.setdefault(name, {"command": command, "asked": asked})
             if before["command"] != command:
                 raise UserError(f"{path.resolve()} holds a run of '{before['command']}' where now '{command}' is asked "
                                 "for; ask for the same, or name another folder")
+            was = before.get("asked", asked)  # which older records lack
+            if unlike := [what for what in asked if was.get(what) != asked[what]]:
+                raise UserError(f"{path.resolve()} holds a run of '{command}' with another {' and '.join(unlike)}; ask "
+                                "for the same, or name another folder")
             if "seconds" not in before or number == len(steps):
+                for later in labels(steps)[number:]:  # of what they made the grounds are about to change
+                    done.get(later, {}).pop("seconds", None)
                 arrays.save_json(path, done)
                 before["seconds"] = _run(module, flags, given)
                 arrays.save_json(path, done)
@@ -55,6 +62,15 @@ def labels(steps):
 def command_of(module, flags):
     """The command as typed, without the folders, seed and device that `run_steps` adds."""
     return " ".join(["python", f"{module.__name__}.py", *map(quoted, map(str, flags))])
+
+
+def _asked(module, flags, given):
+    """What a step's result depends on beside its command: what is told by its name -> value."""
+    asked = {what: str(given[name]) for what, name in (("seed", "SEED"), ("raw folder", "RAW_DIR"))
+             if hasattr(module, name)}
+    if "--preset" in flags:
+        asked["preset"] = read_preset(flags[flags.index("--preset") + 1]).get(module.__name__, {})
+    return asked
 
 
 def _run(module, flags, given):

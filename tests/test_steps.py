@@ -1,5 +1,6 @@
 """Steps one after another: recorded, gone on with, refused where they are others; presets and run.py."""
 import importlib
+import json
 import sys
 from types import SimpleNamespace
 
@@ -60,6 +61,33 @@ def test_what_is_recorded_is_not_run_again_but_the_last_step_is(modules, tmp_pat
         run_steps([(first, ["--y"])], tmp_path, 0, "cpu", record=True)
 
 
+def test_another_seed_raw_folder_or_preset_is_refused_and_a_step_that_runs_has_later_ones_run(modules, tmp_path):
+    first, second = modules
+    first.SEED, first.RAW_DIR, second.__name__ = 0, "raw", "train_stage1"
+    preset = tmp_path / "own.toml"
+    preset.write_text("[train_stage1]\nepochs = 3")
+    steps = [(first, []), (second, ["--preset", str(preset)]), (first, ["--last"])]
+    run_steps(steps, tmp_path / "run", 0, "cpu", "raw", record=True)
+    for seed, raw, epochs, what in ((1, "raw", 3, "'python first.py' with another seed"),
+                                    (0, "other", 3, "'python first.py' with another raw folder"),
+                                    (0, "raw", 4, "'python train_stage1.py .*' with another preset")):
+        preset.write_text(f"[train_stage1]\nepochs = {epochs}")
+        with pytest.raises(UserError, match=f"steps.json holds a run of {what}; ask for the same, or name"):
+            run_steps(steps, tmp_path / "run", seed, "cpu", raw, record=True)
+    preset.write_text("# another comment\n[train_stage1]\nepochs = 3")
+    CALLS.clear()
+    run_steps(steps, tmp_path / "run", 0, "cpu", "raw", record=True)
+    assert [name for name, _ in CALLS] == ["first"]  # the last
+    path = tmp_path / "run/steps.json"
+    record = json.loads(path.read_text())
+    del record["train_stage1.py"]
+    record["first.py"].pop("asked")  # an older one
+    path.write_text(json.dumps(record))
+    CALLS.clear()
+    run_steps([*steps[:2], (first, ["--stage", "2"]), steps[2]], tmp_path / "run", 0, "cpu", "raw", record=True)
+    assert [name for name, _ in CALLS] == ["train_stage1", "first", "first"]
+
+
 def test_labels_and_commands(modules):
     first, second = modules
     assert labels([(first, ["--stage", 3]), (second, []), (first, []), (second, []), (second, ["--x"])]) == [
@@ -92,6 +120,10 @@ def test_a_flag_goes_before_a_preset():
 @pytest.mark.parametrize("text, message", [
     ("[train_stage1]\nepoch = 3", "preset's [train_stage1] epoch: no such setting; did you mean epochs?"),
     ("[train_stage1]\nEPOCHS = 3", "preset's [train_stage1] EPOCHS: no such setting"),
+    ("stage = 1", "own.toml has stage = 1 outside of any section"),
+    ("epochs = 3\n[train_stage1]\nloss = 'mse'", "own.toml has epochs = 3 outside of any section"),
+    ("stages = '1'", "own.toml has stages = '1', expected 1 ... 99"),
+    ("stages = 2.0", "own.toml has stages = 2.0, expected 1 ... 99"),
     ("[train_stag1]\nepochs = 3", "has a section [train_stag1]; did you mean train_stage1?"),
     ("data = 'mpi_data'", "has data = 'mpi_data', expected the script that prepares them"),
     ("[train_stage1]\nepochs = 3.5", "epochs = 3.5, expected int"),
