@@ -95,7 +95,7 @@ def prepare(settings):
     hashed = not settings.block and persons.first.sum() <= settings.duplicates_up_to
     with worker_map(settings.workers if len(persons) > 400 else 1) as parallel:
         found = survey(persons, skeleton, settings.largest_unreadable, parallel, lost,
-                       channels=3 if settings.channels == "three" else 1, thumbnails=hashed)
+                       channels=3 if settings.channels == "three" else 1, thumbnails=hashed, upright=True)
         persons = found.persons
         check_sizes(persons)
         groups, pairs = near_duplicate_groups(found, settings.duplicate_distance) if hashed else (persons.group, ())
@@ -145,6 +145,7 @@ def list_persons(files, folders, settings):
     Raises   Failure where a file is none of COCO's, UserError where settings do not fit it
     """
     parts, lost, left_out, skeleton, ignored = [], [], {}, None, []
+    several = len(files["test"] or files["train"]) > 1  # files of test persons, whose image ids may be the same
     for split, path in ((split, path) for split, paths in files.items() for path in paths):
         file = coco_json.read_file(path)
         category = coco_json.choose_category(file, settings.category)
@@ -155,8 +156,12 @@ def list_persons(files, folders, settings):
         part, faults = persons_of(file, category["id"], skeleton, *folders[split], split == "test", settings)
         parts.append(part)
         lost += faults
+        of_file = f"{os.path.realpath(path)}: " if several else ""
+        if several:
+            part.image_id = objects([f"{of_file}{number}" for number in part.image_id])
         if split == "test" or not files["test"]:
-            ignored += [own[1:] for own in file.ignored if own[0] == category["id"]]
+            ignored += [(f"{of_file}{own[1]}" if several else own[1], *own[2:]) for own in file.ignored
+                        if own[0] == category["id"]]
         for why, count in file.left_out.items():
             left_out[why] = left_out.get(why, 0) + count
     persons = CocoPersons(*(None if field.name == "sizes" else np.concatenate([getattr(part, field.name)
@@ -199,10 +204,13 @@ def persons_of(file, category, skeleton, folder, within, test, settings):
     names = list(dict.fromkeys(image[0] for image in images if image))
     members, faults = (dict(zip(names, values)) for values in named(folder, names, within))
     flat = (boxes[:, 2:4] <= 0).any(1)
+    if settings.boxes == "joints":  # which are looked at; what is no bbox is as none
+        boxes = np.where(flat[:, None] & (np.arange(5) < 4), np.nan, boxes)  # not the area
+        flat[:] = False
     lost, kept = [], []
     for row, (number, image) in enumerate(zip(found.numbers, images)):
         fault = "its image_id is none of the images" if image is None else faults[image[0]]
-        if fault := fault or flat[row] and f"bbox of {boxes[row, 2]:g} x {boxes[row, 3]:g} pixels":
+        if fault := fault or flat[row] and f"bbox of {boxes[row, 2]:g} x {boxes[row, 3]:g} pixels; see --boxes joints":
             lost.append({"source": source, "image": f"annotations[{number}]" + (f" in {image[0]}" if image else ""),
                          "reason": fault})
         else:

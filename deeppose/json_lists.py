@@ -39,7 +39,7 @@ def entries(path, wanted, expected):
             if text.peek():
                 raise ValueError(f"{text.peek()!r} after its end")
     except UnicodeDecodeError:
-        raise Failure(f"{os.path.realpath(path)} is no text, expected {expected}") from None
+        raise Failure(f"{os.path.realpath(path)} is not in UTF-8, expected {expected}") from None
     except (ValueError, RecursionError) as error:
         told = "it is nested too deeply" if isinstance(error, RecursionError) else error
         raise Failure(f"{os.path.realpath(path)} is no whole JSON: {told}; expected {expected}, get the file anew") \

@@ -8,9 +8,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .archives import Unreadable, in_words
 from .errors import Failure
-from .stored_crops import FORMATS, bits_of, eight_bits, one_channel
+from .stored_crops import FORMATS, ORIENTATION, bits_of, eight_bits, one_channel, opaque
 
-ORIENTATION = 0x0112   # EXIF's tag; above 4 it turns the image by a quarter
 LARGEST = 178_000_000  # pixels of an image; some 500 MB where it can't be reduced while it is read
 
 
@@ -83,7 +82,7 @@ def _photo(image, path, pixels, least_side):
     if drafted > 1 and image.getexif().get(ORIENTATION, 1) > 4:  # the sides will be exchanged
         whole = whole[::-1]
     ImageOps.exif_transpose(image, in_place=True)
-    plain = one_channel(image) if pixels.channels == 1 else _opaque(eight_bits(image), pixels.padding)
+    plain = one_channel(image) if pixels.channels == 1 else opaque(eight_bits(image), pixels.padding)
     if pixels.channels == 1 and bits_of(plain) != pixels.bits:
         raise Unreadable(f"{bits_of(plain)} bits a pixel; the model takes {pixels.bits}")
     size = whole if drafted > 1 else plain.size
@@ -96,12 +95,3 @@ def reduction_to(side, least_side):
     while least_side and side // (2 * reduction) >= least_side:
         reduction *= 2
     return reduction
-
-
-def _opaque(image, background):
-    """As RGB, laid over a colour where it is transparent."""
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    image = image.convert("RGBA")
-    ground = Image.new("RGBA", image.size, (*background, 255))
-    return Image.alpha_composite(ground, image).convert("RGB")

@@ -37,7 +37,7 @@ class Rows:
     flipped: np.ndarray  # (R,) bool
 
 
-def survey(persons, skeleton, largest_unreadable, parallel, lost=(), channels=3, thumbnails=False):
+def survey(persons, skeleton, largest_unreadable, parallel, lost=(), channels=3, thumbnails=False, upright=False):
     """Decode every image once, and leave out persons whose image can't be read or whose joints can't be theirs.
 
     persons             RawPersons
@@ -46,6 +46,7 @@ def survey(persons, skeleton, largest_unreadable, parallel, lost=(), channels=3,
     lost                list of {source, image, reason}: persons who are of no use already
     channels            1 or 3, that the crops shall have; images of one channel shall all be of 8 or all of 16 bits
     thumbnails          whether those are wanted
+    upright             whether images that their EXIF orientation turns are of no use
     Returns             Surveyed
     Raises              Failure where too many are of no use, or nobody is left to train on or to test
     """
@@ -54,7 +55,7 @@ def survey(persons, skeleton, largest_unreadable, parallel, lost=(), channels=3,
     first = persons.first
     image = np.cumsum(first) - 1  # of each person, among the images
     sizes, small, image_faults, values = stored_crops.survey(persons.path[first], persons.member[first], channels,
-                                                             thumbnails, parallel)
+                                                             thumbnails, parallel, upright)
     if channels == 1:
         _same_bits(values, image_faults)
     faults, sizes = image_faults[image], sizes[image]

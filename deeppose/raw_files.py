@@ -1,6 +1,7 @@
 """Where the files of a raw data set lie, and which image its annotations mean by a name."""
 import glob
 import os
+import unicodedata
 from pathlib import Path
 
 from . import archives
@@ -67,23 +68,28 @@ def named(path, names, within=""):
     Raises   UserError where there are no images at all, Failure where the folder or archive can't be read, or a name
              leads out of it
     """
-    names = [name if name.startswith(within) else within + name for name in names]
+    names = [_composed(name if name.startswith(within) else within + name) for name in names]
     path = Path(path)
     root = path.name if path.is_dir() else path.stem
     images = [member for member in archives.members(path) if member.lower().endswith(archives.IMAGE_SUFFIXES)]
     if not images:
         raise UserError(f"{os.path.realpath(path)} holds no images; put those of the data set there")
-    exact, tails = set(images), {}
+    exact, tails = {_composed(member): member for member in images}, {}
     for folders in {name.count("/") for name in names}:
         for member in images:
-            tail = "/".join(f"{root}/{member}".split("/")[-1 - folders:])
+            tail = "/".join(_composed(f"{root}/{member}").split("/")[-1 - folders:])
             tails[tail] = "" if tail in tails else member  # "" = several end so
-    found = [name if name in exact else tails.get(name) for name in names]
+    found = [exact.get(name, tails.get(name)) for name in names]
     for member in set(found) - {None, ""}:
         archives.check_name(member, os.path.realpath(path))
     faults = [None if member else f"no such image in {os.path.realpath(path)}" if member is None else
               f"several images in {os.path.realpath(path)} end so" for member in found]
     return [member or None for member in found], faults
+
+
+def _composed(name):
+    """In composed Unicode: macOS writes ü as u and two dots, and a list from elsewhere does not."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _not_there(home, what, flag):

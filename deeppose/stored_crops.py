@@ -22,6 +22,7 @@ from .errors import Failure
 from .pixels import RGB
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")  # whatever the suffix; others start programs
+ORIENTATION = 0x0112  # EXIF\'s tag; from 2 on it turns or mirrors the image, above 4 by a quarter
 _IMAGES_PER_TASK = 400     # opening a zip of 10,000 members takes 60 ms; the bar still moves
 _LARGEST_CANVAS = 10_000   # side of the square that a crop is cut from, pixels: 400 MB
 
@@ -130,7 +131,7 @@ def cut(image, edges, size, pixels=RGB):
     return crop.round().clip(0, 2 ** pixels.bits - 1).astype(pixels.dtype)[..., None]
 
 
-def survey(paths, members, channels, thumbnails, parallel):
+def survey(paths, members, channels, thumbnails, parallel, upright=False):
     """Decode every image once.
 
     paths       (N,) the folder, zip or tar of each image
@@ -138,10 +139,11 @@ def survey(paths, members, channels, thumbnails, parallel):
     channels    1 or 3, as the crops shall have
     thumbnails  whether they are wanted
     parallel    map(function, tasks), see deeppose.parallel
+    upright     whether one that its EXIF orientation turns is a fault
     Returns     sizes (N, 2) int width, height; thumbnails (N, 32, 32) uint8 or None; faults (N,) None or why it can't
                 be read; and of one channel values (N, 3) float64: the bits of a pixel, their mean and mean square
     """
-    tasks = [(paths[part][0], members[part], channels, thumbnails) for part in _parts(paths)]
+    tasks = [(paths[part][0], members[part], channels, thumbnails, upright) for part in _parts(paths)]
     found = [[], [], [], []]
     with _bar("reading", len(paths)) as bar:
         for results in parallel(_survey, tasks):
@@ -208,14 +210,14 @@ def _bar(title, count):
 
 
 def _survey(task):
-    path, members, channels, wanted = task
+    path, members, channels, wanted, upright = task
     sizes, values = np.zeros((len(members), 2), int), np.zeros((len(members), 3 if channels == 1 else 0))
     thumbnails = np.zeros((len(members) * wanted, near_duplicates.THUMBNAIL, near_duplicates.THUMBNAIL), np.uint8)
     faults = [None] * len(members)
     with archives.opened(path) as read:
         for row, member in enumerate(members):
             try:
-                image = decode(read, member, channels)
+                image = decode(read, member, channels, upright)
             except Unreadable as error:
                 faults[row] = str(error)
                 continue
@@ -245,8 +247,11 @@ def _write(task):
     return len(members)
 
 
-def decode(read, member, channels=3):
-    """An image as RGB, or of one channel as 32-bit floating-point grey whose `info` tells its bits. Raises Unreadable.
+def decode(read, member, channels=3, upright=False):
+    """An image as it is stored, whatever its EXIF orientation.
+
+    Returns  as RGB, see `opaque`; or of one channel, 32-bit floating-point grey whose `info` tells its bits
+    Raises   Unreadable; upright: also where its EXIF orientation turns it
     """
     content = read(member)
     try:
@@ -254,11 +259,25 @@ def decode(read, member, channels=3):
             warnings.simplefilter("ignore")  # what is odd about a file that can be read
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-                return one_channel(image) if channels == 1 else eight_bits(image).convert("RGB")
+                if upright and image.getexif().get(ORIENTATION, 1) not in (0, 1):
+                    raise Unreadable("its EXIF orientation turns it, and whether its joints are turned as well nobody "
+                                     "tells; save it upright")
+                return one_channel(image) if channels == 1 else opaque(eight_bits(image), RGB.padding)
+    except Unreadable:
+        raise
     except UnidentifiedImageError:
         raise Unreadable("not an image") from None
     except Exception as error:  # a broken image makes Pillow raise nearly anything
         raise Unreadable(archives.in_words(error)) from None
+
+
+def opaque(image, background):
+    """As RGB, laid over a colour where it is transparent."""
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    image = image.convert("RGBA")
+    ground = Image.new("RGBA", image.size, (*background, 255))
+    return Image.alpha_composite(ground, image).convert("RGB")
 
 
 def bits_of(image):

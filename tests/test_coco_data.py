@@ -120,6 +120,39 @@ def test_persons_come_in_the_images_order_with_boxes_joints_and_what_oks_needs(t
         assert words in printed
 
 
+def test_images_of_two_test_files_with_the_same_ids_stay_two(tmp_path):
+    one, other = content(3), content(3, 40)
+    for image in other["images"]:
+        image["id"] -= 40
+    for entry in other["annotations"]:
+        entry["image_id"] -= 40
+    crowd = {"id": 901, "image_id": 0, "category_id": 1, "iscrowd": 1, "area": 6, "bbox": [1, 2, 3, 4]}
+    other["annotations"].append(crowd)
+    save(tmp_path, train=content(6, 60), one=one)
+    save(tmp_path, other=other)
+    for name in ("40.png", "41.png", "42.png"):  # drawn by their ids, which the others have
+        blocks = np.random.default_rng(int(name[:2])).integers(0, 256, (12, 18, 3), np.uint8)
+        Image.fromarray(blocks).resize(SIZE).save(tmp_path / "images" / name)
+    made = prepare(tmp_path, tmp_path, "--train", "train.json", "--test", "one.json", "other.json")["dataset"]
+    ids = dict(zip(made["test"]["image"], made["coco"]["image_id"]))
+    assert len(set(ids.values())) == len(ids) == 6
+    assert made["coco"]["ignored"]["image_id"] == [ids["40.png"]] != [ids["0.png"]]
+
+
+def test_images_that_are_turned_by_exif_or_named_otherwise_composed_are_told_or_found(tmp_path):
+    train = content(12)
+    train["images"][3]["file_name"] = "gr\u00f6\u00dfe.png"
+    save(tmp_path, train=train)
+    (tmp_path / "images/gr\u00f6\u00dfe.png").rename(tmp_path / "images/gro\u0308\u00dfe.png")  # as macOS may have it
+    assert "gr\u00f6\u00dfe.png" in str(prepare(tmp_path, tmp_path)["dataset"])
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down: its size tells nothing
+    with Image.open(tmp_path / "images/5.png") as image:
+        image.save(tmp_path / "images/5.png", exif=exif)
+    told(Failure, r"5.png: its EXIF orientation turns it, .* save it upright", prepare, tmp_path, tmp_path)
+    assert "EXIF" in str(prepare(tmp_path, tmp_path, "--largest-unreadable", 0.5)["dataset"]["unreadable"])
+
+
 def test_without_test_files_whole_images_are_drawn_to_test(tmp_path):
     save(tmp_path, train=content(15))
     made = prepare(tmp_path, tmp_path, "--test-share", 0.3)
@@ -186,6 +219,11 @@ def test_boxes_may_come_from_joints_and_coordinates_from_the_corner(tmp_path):
     np.testing.assert_allclose(image_joints(made, "train")[first], joints - 0.5, atol=1e-4)
     np.testing.assert_allclose(made["train_boxes"][first, 2], 2 * np.ptp(joints, axis=1).max(1), rtol=1e-5)
     assert "coco" not in made["dataset"]  # OKS needs areas
+    for entry in train["annotations"]:
+        entry["bbox"] = [5, 5, 0, 0]  # as some programs write, and nothing that counts
+    save(tmp_path, train=train)
+    again = prepare(tmp_path, tmp_path, "--boxes", "joints", "--first-pixel", 0.5, "--context", 1, "--box-extension", 2)
+    np.testing.assert_array_equal(again["train_boxes"], made["train_boxes"])
 
 
 def test_coco_s_own_skeleton_has_torso_arms_legs_and_sigmas(tmp_path):
@@ -296,7 +334,7 @@ def test_files_that_are_missing_no_json_or_do_not_fit_are_named(tmp_path):
         (tmp_path / "broken.json").write_text(wrong)
         told(Failure, rf"broken\.json .*{words}", prepare, tmp_path, tmp_path, "--train", "broken.json")
     (tmp_path / "broken.json").write_bytes((tmp_path / "images" / "0.png").read_bytes())
-    told(Failure, "broken.json is no text", prepare, tmp_path, tmp_path, "--train", "broken.json")
+    told(Failure, "broken.json is not in UTF-8", prepare, tmp_path, tmp_path, "--train", "broken.json")
     told(UserError, "differ in their keypoints", prepare, tmp_path, tmp_path, "--train", "train.json", "other.json")
     told(UserError, "holds no gone.json; .*--raw-dir.*--test", prepare, tmp_path, tmp_path, "--test", "gone.json")
     told(UserError, r"no folder pictures, pictures.zip .*--train-images", prepare, tmp_path, tmp_path,
