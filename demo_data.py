@@ -34,6 +34,10 @@ def main(argv=None):
     elif settings.test_figures >= settings.figures:
         raise UserError(f"--test-figures {settings.test_figures} of --figures {settings.figures} leave none to train "
                         "on")
+    elif settings.dataset == "mpii" and settings.mpii_form == "mat":
+        following += " --split share"  # it tells no official one
+    elif settings.dataset == "coco" and settings.test_figures:
+        following += " --test test.json"
     given = (folder, settings.figures, settings.seed, settings.workers)
     with claimed(settings.raw_dir, "figures"):
         match settings.dataset:

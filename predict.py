@@ -35,7 +35,7 @@ from deeppose.stored_crops import beside
 from networks.posing import Posing
 from networks.trained_stages import load_stages
 
-CHECKPOINT_DIR = "checkpoints"  # weights; where it holds no stage1.pt the released ones
+CHECKPOINT_DIR = "checkpoints"  # weights; the default: where it holds no stage1.pt the released ones
 OUT = "predictions"             # folder for what is written
 OVERWRITE = False               # replace what an earlier run wrote there
 DEVICE = "auto"                 # auto, cpu, cuda, cuda:1, mps

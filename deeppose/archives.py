@@ -13,7 +13,8 @@ from pathlib import Path, PurePosixPath
 
 from .errors import Failure, UserError, reason
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".gif")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm",
+                  ".gif")
 LARGEST_FILE = 1 << 26  # bytes of an image file, or of a MATLAB file unpacked; small zips may hold GBs
 LONGEST_NAME = 500      # characters; a zip may give 65,535 of them
 PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")  # of which no file can be read by itself

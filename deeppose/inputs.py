@@ -8,7 +8,6 @@ from pathlib import Path
 from .archives import IMAGE_SUFFIXES
 from .errors import UserError
 
-PHOTOS = (*IMAGE_SUFFIXES, ".jpe", ".jfif", ".mpo")
 VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".mts", ".m2ts",
           ".ogv")
 LONGEST = 150  # bytes of a picture's name: systems allow 255, and while it is written it has a longer one
@@ -70,7 +69,7 @@ def _expanded(path, out):
     if os.path.isdir(path):
         files, others = [], 0
         for file in _below(path, {os.path.realpath(out)}):
-            if file.lower().endswith((*PHOTOS, *VIDEOS)):
+            if file.lower().endswith((*IMAGE_SUFFIXES, *VIDEOS)):
                 files.append(file)
             else:
                 others += 1
@@ -91,16 +90,16 @@ def _below(folder, seen):
         return
     seen.add(here)
     with os.scandir(folder) as entries:
-        entries = sorted(entries, key=lambda entry: (entry.is_symlink(), _in_order(entry.name)))
+        entries = sorted(entries, key=lambda entry: (entry.is_symlink(), by_numbers(entry.name)))
     for entry in entries:
-        if not entry.is_dir():
+        if not entry.is_dir() and not entry.name.startswith("._"):  # shadow files that macOS adds
             yield entry.path
     for entry in entries:
         if entry.is_dir():
             yield from _below(entry.path, seen)
 
 
-def _in_order(name):
+def by_numbers(name):
     """frame9 before frame10."""
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split("([0-9]+)", name)]
 

@@ -3,16 +3,15 @@
 And the frames of films, of which neighbours are nearly alike.
 """
 import math
-import re
 from collections import defaultdict
 
 import numpy as np
 from PIL import Image
 
 from .errors import UserError
+from .inputs import by_numbers
 
 THUMBNAIL = 32  # side of the grey thumbnail that is hashed, pixels
-BITS = 255      # 16 x 16 lowest frequencies without the mean
 _CHUNK = 256    # rows compared at once: 256 x 12,000 distances need 50 MB
 _MOST_PAIRS = 200  # of an image, on the average; more would fill the memory
 
@@ -94,7 +93,7 @@ def blocks(names, frames):
         films[name.rpartition("/")[0]].append(name)
     block, count = {}, 0
     for film in films.values():
-        film.sort(key=_in_order)
+        film.sort(key=by_numbers)
         parts = math.ceil(len(film) / frames)
         block.update((name, count + place * parts // len(film)) for place, name in enumerate(film))
         count += parts
@@ -120,8 +119,3 @@ def hold_out(groups, strata, barred, share, generator):
         budget = round(share * inside.sum()) - chosen[inside].sum()
         chosen |= np.isin(groups, order[np.cumsum(sizes) <= budget])
     return chosen
-
-
-def _in_order(name):
-    """frame9 before frame10."""
-    return [int(part) if part.isdecimal() else part for part in re.split("([0-9]+)", name)]

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import reprlib
+import unicodedata
 from collections import defaultdict
 from dataclasses import dataclass, field
 
@@ -11,8 +12,8 @@ import numpy as np
 
 from .errors import Failure, UserError, reason
 
-EXPECTED = ("a CSV with columns file, x0, y0, x1, y1; a JSON of file -> [[x0, y0, x1, y1], ...]; a predictions.json; "
-            "or COCO's JSON with images and annotations")
+EXPECTED = ("a CSV with columns file, x0, y0, x1, y1; a JSON of file -> [[x0, y0, x1, y1], ...]; a predictions.json of "
+            "photographs; or COCO's JSON with images and annotations")
 LARGEST_FILE = 1 << 30  # bytes
 FARTHEST = 1e6          # pixels
 
@@ -26,7 +27,7 @@ class PersonBoxes:
 
     def name_of(self, path):
         """The longest name in the file that an image's path ends in; None where the file does not tell of it."""
-        parts = os.path.abspath(path).replace("\\", "/").split("/")
+        parts = unicodedata.normalize("NFC", os.path.abspath(path)).replace("\\", "/").split("/")
         names = ("/".join(parts[start:]) for start in range(len(parts)))
         return next((name for name in names if name in self.boxes or name in self.ids), None)
 
@@ -73,7 +74,7 @@ def read_boxes(path):
     except OSError as error:
         raise Failure(f"boxes can't be read: {reason(error)}; see what keeps it") from None
     except UnicodeDecodeError:
-        raise Failure(f"{where} is no text; --boxes takes {EXPECTED}") from None
+        raise Failure(f"{where} is not in UTF-8, which spreadsheets save as well; --boxes takes {EXPECTED}") from None
     found = PersonBoxes()
     try:
         if text.lstrip()[:1] in ("{", "["):
@@ -119,6 +120,8 @@ def _read_predictions(found, content):
         where = f"images[{number}]"
         name, persons = _fact(image, "file", str, where), _fact(image, "persons", list, where)
         found.boxes[_plain(name)]
+        if image.get("frame") is not None:
+            raise ValueError(f"{where} is a frame of a film, whose boxes change; name boxes of photographs")
         for person in persons:
             _add(found, name, _fact(person, "box", list, where), where)
 
@@ -169,6 +172,6 @@ def _add(found, name, box, where):
 
 
 def _plain(name):
-    """A file's name with / between folders, without ./ before it."""
-    name = name.strip().replace("\\", "/").removeprefix("./")
+    """A file's name with / between folders, without ./ before it, in composed Unicode, which macOS takes apart."""
+    name = unicodedata.normalize("NFC", name.strip()).replace("\\", "/").removeprefix("./")
     return os.path.abspath(name).replace("\\", "/") if name.startswith("../") else name

@@ -138,16 +138,8 @@ def _results(found):
         sure = np.ones(len(joints)) if found.confidence is None else found.confidence[person]
         points = [number for (x, y), value in zip(_rounded(joints), _rounded(sure, CONFIDENCE_DIGITS))
                   for number in (x, y, value)]
-        yield {"image_id": _image_id(found), "category_id": 1, "keypoints": points,
+        yield {"image_id": found.image_id, "category_id": 1, "keypoints": points,
                "score": _rounded(np.mean(sure), CONFIDENCE_DIGITS)}
-
-
-def _image_id(found):
-    """As the boxes' file tells it; else the number that the file is named by, as COCO names its images, or the name."""
-    if found.image_id is not None:
-        return found.image_id
-    stem = Path(found.file).stem
-    return int(stem) if stem.isdecimal() else Path(found.file).name
 
 
 def _rounded(values, digits=DIGITS):

@@ -27,7 +27,7 @@ from deeppose.photos import Photo, read_photo
 from deeppose.pixels import RGB, Pixels
 from deeppose.predictions import Found, writing
 from deeppose.skeletons import LSP, Skeleton
-from deeppose.stored_crops import image_boxes, to_image_px
+from deeppose.stored_crops import decode, image_boxes, to_image_px
 from figures.scene import draw_figure
 from networks.efficientnet_lite import SamePadding
 from networks.folding import Activated, folded
@@ -272,7 +272,7 @@ def test_wrong_usage_is_told_in_a_line_and_leaves_nothing(tmp_path, monkeypatch,
 
 
 def test_inputs_come_from_folders_patterns_and_lists_each_once(tmp_path):
-    for name in ("b/2.jpg", "b/10.JPG", "b/c/film.MOV", "b/text.txt", "[1].png", "out/1.jpg"):
+    for name in ("b/2.jpg", "b/10.JPG", "b/c/film.MOV", "b/text.txt", "[1].png", "out/1.jpg", "b/._2.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "b/c/up").symlink_to("..")
@@ -342,6 +342,8 @@ def test_odd_images_are_read(tmp_path):
     clear.save(tmp_path / "clear.png")
     seen = np.asarray(read_photo(tmp_path / "clear.png", RGB).image)
     assert seen[1, 1].tolist() == [10, 20, 30] and seen[0, 0].tolist() == list(RGB.padding)
+    content = (tmp_path / "clear.png").read_bytes()
+    assert np.array_equal(seen, np.asarray(decode(lambda member: content, "")))  # as a network was trained on it
     Image.new("CMYK", (4, 4), (0, 255, 255, 0)).save(tmp_path / "print.jpg")
     assert np.allclose(np.asarray(read_photo(tmp_path / "print.jpg", RGB).image)[0, 0], [255, 0, 0], atol=8)
     os.mkfifo(tmp_path / "pipe.jpg")
@@ -376,11 +378,18 @@ def test_boxes_of_every_form(tmp_path):
     for text, message in (("x0,y0,x1,y1\n", "no column 'file'"), ('{"a": [[1, 2, 3]]}', "is no box"),
                           ('{"a": [[1, 2, "x", 3]]}', "are not numbers"), ("file,x0,y0,x1,y1\na,1,1,0,0\n", "line 2"),
                           ("{", "takes a CSV"), ('{"images": [{}], "annotations": []}', "no file_name"),
-                          ("[1]", "holds a list"), ('{"a": [[1, 2, NaN, 3]]}', "has no area")):
+                          ("[1]", "holds a list"),
+                          ('{"images": [{"file": "f.mp4", "persons": [], "frame": 0}]}', "of a film"),
+                          ('{"a": [[1, 2, NaN, 3]]}', "has no area")):
         (tmp_path / "bad").write_text(text)
         with pytest.raises(Failure, match=message):
             read_boxes(tmp_path / "bad")
     assert squares(np.empty((0, 4)), 1.0).shape == (0, 3)
+    (tmp_path / "bad").write_bytes("file,x0,y0,x1,y1\nGr\u00f6\u00dfe.jpg,1,2,3,4\n".encode("cp1252"))
+    with pytest.raises(Failure, match="bad is not in UTF-8"):
+        read_boxes(tmp_path / "bad")
+    (tmp_path / "b.csv").write_text("file,x0,y0,x1,y1\nGr\u00f6\u00dfe.jpg,1,2,3,4\n", encoding="utf-8")
+    assert len(read_boxes(tmp_path / "b.csv").of("/photos/Gro\u0308\u00dfe.jpg")[0]) == 1  # as macOS may have it
 
 
 def test_several_persons_an_image_and_cocos_results(photos, tmp_path):
