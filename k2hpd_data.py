@@ -21,7 +21,7 @@ import numpy as np
 from deeppose import archives, near_duplicates, stored_crops
 from deeppose.claims import claimed
 from deeppose.parallel import worker_map
-from deeppose.preparing import hold_out, originals, print_table, save_picture, survey, write
+from deeppose.preparing import both_splits, hold_out, print_table, save_picture, survey, write
 from deeppose.raw_files import find_images, located, named, raw_home
 from deeppose.raw_persons import RawPersons, objects
 from deeppose.settings import next_command, parse_settings
@@ -80,8 +80,7 @@ def prepare(settings):
         except UserError as error:
             raise UserError(f"{error}, or choose a smaller --block") from None
         persons.boxes, box = find_boxes(persons, settings)
-        splits = {"train": originals(np.flatnonzero(~persons.test), persons.boxes),
-                  "test": originals(np.flatnonzero(persons.test), persons.boxes)}
+        splits = both_splits(persons)
         write(settings.data_dir, persons, splits, held_out, K2HPD, found.pixels, settings.crop_size, settings.context,
               parallel, groups, dataset="k2hpd", prepare="python k2hpd_data.py", box=box, settings=vars(settings),
               unreadable=found.unreadable, pdj_to=0.75,  # to where others draw their PDJ curves here

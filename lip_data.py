@@ -20,7 +20,7 @@ import numpy as np
 from deeppose import archives, stored_crops
 from deeppose.claims import claimed
 from deeppose.parallel import worker_map
-from deeppose.preparing import hold_out, originals, print_table, save_picture, survey, write
+from deeppose.preparing import both_splits, hold_out, print_table, save_picture, survey, write
 from deeppose.raw_files import find_images, located, named, raw_home
 from deeppose.raw_persons import RawPersons, objects
 from deeppose.settings import next_command, parse_settings
@@ -68,8 +68,7 @@ def prepare(settings):
         groups = group(persons.image)
         held_out = hold_out(persons, groups, settings.validation_share, np.random.default_rng(settings.seed))
         persons.boxes = stored_crops.image_boxes(persons.sizes)  # the images are person crops by their authors
-        splits = {"train": originals(np.flatnonzero(~persons.test), persons.boxes),
-                  "test": originals(np.flatnonzero(persons.test), persons.boxes)}
+        splits = both_splits(persons)
         write(settings.data_dir, persons, splits, held_out, LIP, found.pixels, settings.crop_size, settings.context,
               parallel, groups, dataset="lip", prepare="python lip_data.py", box="the whole image squared",
               settings=vars(settings), unreadable=found.unreadable,

@@ -24,7 +24,7 @@ from deeppose import archives, stored_crops
 from deeppose.claims import claimed
 from deeppose.mpii_annotations import read_annotations
 from deeppose.parallel import worker_map
-from deeppose.preparing import hold_out, originals, print_table, save_picture, survey, write
+from deeppose.preparing import both_splits, hold_out, print_table, save_picture, survey, write
 from deeppose.raw_files import find_images, named, raw_home
 from deeppose.raw_persons import objects
 from deeppose.settings import next_command, parse_settings
@@ -78,8 +78,7 @@ def prepare(settings):
         groups = group(persons.image, annotated.films)
         held_out = hold_out(persons, groups, settings.validation_share, generator)
         box = fill_boxes(persons, settings)
-        splits = {"train": originals(np.flatnonzero(~persons.test), persons.boxes),
-                  "test": originals(np.flatnonzero(persons.test), persons.boxes)}
+        splits = both_splits(persons)
         beside = int(np.isin(groups[~persons.test], groups[persons.test]).sum())
         write(settings.data_dir, persons, splits, held_out, MPII, found.pixels, settings.crop_size, settings.context,
               parallel, groups, dataset="mpii", prepare="python mpii_data.py", box=box, settings=vars(settings),

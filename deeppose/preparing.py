@@ -143,6 +143,12 @@ def originals(rows, boxes):
     return Rows(rows, boxes[rows], np.zeros(len(rows), int), np.zeros(len(rows), bool))
 
 
+def both_splits(persons):
+    """"train" and "test" -> Rows of the persons of each, as they are."""
+    return {split: originals(np.flatnonzero(persons.test == (split == "test")), persons.boxes)
+            for split in ("train", "test")}
+
+
 def with_copies(train, boxes, held_out, count, shift, scale, flip, generator):
     """Every training person, then `count` varied copies of those who are not held out.
 
