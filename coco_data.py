@@ -145,6 +145,10 @@ def list_persons(files, folders, settings):
     """
     parts, lost, left_out, skeleton, ignored = [], [], {}, None, []
     several = len(files["test"] or files["train"]) > 1  # files of test persons, whose image ids may be the same
+
+    def named_by(path, image_id):
+        return f"{os.path.realpath(path)}: {image_id}" if several else image_id
+
     for split, path in ((split, path) for split, paths in files.items() for path in paths):
         file = coco_json.read_file(path)
         category = coco_json.choose_category(file, settings.category)
@@ -155,12 +159,10 @@ def list_persons(files, folders, settings):
         part, faults = persons_of(file, category["id"], skeleton, *folders[split], split == "test", settings)
         parts.append(part)
         lost += faults
-        of_file = f"{os.path.realpath(path)}: " if several else ""
-        if several:
-            part.image_id = objects([f"{of_file}{number}" for number in part.image_id])
+        part.image_id = objects([named_by(path, image_id) for image_id in part.image_id])
         if split == "test" or not files["test"]:
-            ignored += [(f"{of_file}{own[1]}" if several else own[1], *own[2:]) for own in file.ignored
-                        if own[0] == category["id"]]
+            ignored += [(named_by(path, image_id), *more) for of, image_id, *more in file.ignored
+                        if of == category["id"]]
         for why, count in file.left_out.items():
             left_out[why] = left_out.get(why, 0) + count
     persons = CocoPersons(*(None if field.name == "sizes" else np.concatenate([getattr(part, field.name)

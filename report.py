@@ -152,8 +152,8 @@ def roads_of(settings, tests, trained, persons, groups):
             photo = read_photo(path, posing.first.pixels, posing.least_side)
         except Unreadable as error:
             raise UserError(f"{path} can't be used: {error}; name another of --photos") from None
-        poses, first = posing.find([photo], [None])[0], stages[0]
-        crops = posing.crops([photo], enlarge(poses.boxes, first.context))
+        poses = posing.find([photo], [None])[0]
+        crops = posing.crops([photo], enlarge(poses.boxes, posing.first.context))
         x, y, side = poses.boxes[0]
         facts = f"Of {path}, {photo.size[0]} by {photo.size[1]} pixels, the square at x {x:.1f}, y {y:.1f} with a " \
             f"side of {side:.1f}, which predict.py ends with.{warning}"

@@ -20,15 +20,15 @@ def run_steps(steps, folder, seed, device, raw_dir=None, record=False):
     Raises   UserError where record says that a step was run there with other flags, another seed, other raw data or a
              preset that held something else
     """
-    folder = Path(folder)
+    folder, names = Path(folder), labels(steps)
     given = {"RAW_DIR": raw_dir or folder / "raw", "DATA_DIR": folder / "data",
              "CHECKPOINT_DIR": folder / "checkpoints", "RUN_DIR": folder / "runs", "SEED": seed, "DEVICE": device}
     if not record:
-        return {name: _run(*step, given) for name, step in zip(labels(steps), steps)}
+        return {name: _run(*step, given) for name, step in zip(names, steps)}
     with claimed(folder, "steps"):
         path = folder / "steps.json"
         done = arrays.load_json(path, "") if path.exists() else {}
-        for number, (name, (module, flags)) in enumerate(zip(labels(steps), steps), 1):
+        for number, (name, (module, flags)) in enumerate(zip(names, steps), 1):
             command, asked = command_of(module, flags), _asked(module, list(map(str, flags)), given)
             before = done.setdefault(name, {"command": command, "asked": asked})
             if before["command"] != command:
@@ -39,14 +39,14 @@ def run_steps(steps, folder, seed, device, raw_dir=None, record=False):
                 raise UserError(f"{path.resolve()} holds a run of '{command}' with another {' and '.join(unlike)}; ask "
                                 "for the same, or name another folder")
             if "seconds" not in before or number == len(steps):
-                for later in labels(steps)[number:]:  # of what they made the grounds are about to change
+                for later in names[number:]:  # of what they made the grounds are about to change
                     done.get(later, {}).pop("seconds", None)
                 arrays.save_json(path, done)
                 before["seconds"] = _run(module, flags, given)
                 arrays.save_json(path, done)
             else:
                 print(f"finished already: {command}")
-    return {name: done[name]["seconds"] for name in labels(steps)}
+    return {name: done[name]["seconds"] for name in names}
 
 
 def labels(steps):

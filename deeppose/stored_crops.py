@@ -22,7 +22,7 @@ from .errors import Failure
 from .pixels import RGB
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")  # whatever the suffix; others start programs
-ORIENTATION = 0x0112  # EXIF\'s tag; from 2 on it turns or mirrors the image, above 4 by a quarter
+ORIENTATION = 0x0112  # EXIF's tag; from 2 on it turns or mirrors the image, above 4 by a quarter
 _IMAGES_PER_TASK = 400     # opening a zip of 10,000 members takes 60 ms; the bar still moves
 _LARGEST_CANVAS = 10_000   # side of the square that a crop is cut from, pixels: 400 MB
 

@@ -56,7 +56,7 @@ class OneGraph(nn.Module):
         return joints, both_sure(own, sure)
 
     def _refined(self, stage, pixels, joints):
-        """As CascadeStage.refine."""
+        """As CascadeStage.refine_with_confidence, of the pose alone."""
         sides = stage.sigma * diameters(joints, self.first.skeleton, stage.smallest_diameter * self.box_side)
         refined = list(joints.unbind(1))
         for joint, (network, output) in stage.networks.items():
