@@ -4,13 +4,13 @@ import json
 import math
 import os
 import reprlib
-import unicodedata
 from collections import defaultdict
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from .errors import Failure, UserError, reason
+from .raw_files import composed
 
 EXPECTED = ("a CSV with columns file, x0, y0, x1, y1; a JSON of file -> [[x0, y0, x1, y1], ...]; a predictions.json of "
             "photographs; or COCO's JSON with images and annotations")
@@ -27,7 +27,7 @@ class PersonBoxes:
 
     def name_of(self, path):
         """The longest name in the file that an image's path ends in; None where the file does not tell of it."""
-        parts = unicodedata.normalize("NFC", os.path.abspath(path)).replace("\\", "/").split("/")
+        parts = composed(os.path.abspath(path)).replace("\\", "/").split("/")
         names = ("/".join(parts[start:]) for start in range(len(parts)))
         return next((name for name in names if name in self.boxes or name in self.ids), None)
 
@@ -172,6 +172,6 @@ def _add(found, name, box, where):
 
 
 def _plain(name):
-    """A file's name with / between folders, without ./ before it, in composed Unicode, which macOS takes apart."""
-    name = unicodedata.normalize("NFC", name.strip()).replace("\\", "/").removeprefix("./")
+    """A file's name with / between folders, without ./ before it, `composed`."""
+    name = composed(name.strip()).replace("\\", "/").removeprefix("./")
     return os.path.abspath(name).replace("\\", "/") if name.startswith("../") else name

@@ -68,16 +68,16 @@ def named(path, names, within=""):
     Raises   UserError where there are no images at all, Failure where the folder or archive can't be read, or a name
              leads out of it
     """
-    names = [_composed(name if name.startswith(within) else within + name) for name in names]
+    names = [composed(name if name.startswith(within) else within + name) for name in names]
     path = Path(path)
     root = path.name if path.is_dir() else path.stem
     images = [member for member in archives.members(path) if member.lower().endswith(archives.IMAGE_SUFFIXES)]
     if not images:
         raise UserError(f"{os.path.realpath(path)} holds no images; put those of the data set there")
-    exact, tails = {_composed(member): member for member in images}, {}
+    exact, tails = {composed(member): member for member in images}, {}
     for folders in {name.count("/") for name in names}:
         for member in images:
-            tail = "/".join(_composed(f"{root}/{member}").split("/")[-1 - folders:])
+            tail = "/".join(composed(f"{root}/{member}").split("/")[-1 - folders:])
             tails[tail] = "" if tail in tails else member  # "" = several end so
     found = [exact.get(name, tails.get(name)) for name in names]
     for member in set(found) - {None, ""}:
@@ -87,7 +87,7 @@ def named(path, names, within=""):
     return [member or None for member in found], faults
 
 
-def _composed(name):
+def composed(name):
     """In composed Unicode: macOS writes ü as u and two dots, and a list from elsewhere does not."""
     return unicodedata.normalize("NFC", name)
 
