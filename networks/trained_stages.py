@@ -14,7 +14,7 @@ from deeppose.inference import both_sure, diameters, pose_squares, predict_with_
 from deeppose.pixels import RGB, Pixels, pixels_of
 from deeppose.skeletons import OLDER, Skeleton, skeleton_of
 
-from .folding import folded
+from .folding import folded, layout_on
 from .pose_refiner import PoseRefiner
 from .stage1 import NETWORKS
 
@@ -172,8 +172,7 @@ def load_stage1(checkpoint_dir, persons, device):
     kind = checkpoint.get("kind", "regression")
     if kind not in NETWORKS:
         raise Failure(f"{path.resolve()} holds a network {kind!r}; there are: {', '.join(NETWORKS)}")
-    layout = torch.contiguous_format if torch.device(device).type == "mps" else torch.channels_last  # faster elsewhere
-    model = network_of(NETWORKS[kind], checkpoint, path).to(device, memory_format=layout)
+    model = network_of(NETWORKS[kind], checkpoint, path).to(device, memory_format=layout_on(device))
     # older ones do not tell their crops, which were of these
     return Stage1(model, checkpoint["input_size"], checkpoint["split"], _of_other_split(checkpoint, path, persons),
                   _fingerprint("", checkpoint), skeleton, pixels, checkpoint.get("crop_size", 256),
@@ -227,6 +226,7 @@ def load_cascade(checkpoint_dir, stage, skeleton, pixels, persons, device):
     """The trained networks of stage 2 or later; None where there is not one.
 
     skeleton, pixels  of whom they shall look at
+    persons           who they are, see `load_stages`
     Raises            UserError where they are of other persons, or were trained with different windows or on different
                       stages' output
     """
