@@ -3,8 +3,9 @@
     python benchmarks/publish.py --folder runs/alexnet-scratch --name lsp_alexnet_scratch
 
 Reads   FOLDER/runs/stage<s>.json of the last stage tested, FOLDER/checkpoints/stage*.pt, FOLDER/data/dataset.json
-Writes  results/NAME.json  scores, best epochs, settings and provenance of trainings and test; a machine's own
-                           folders as the project names them: data/raw and runs
+Writes  results/NAME.json  scores, best epochs, settings and provenance of trainings, those included that a training
+                           went on from, and of the test; a machine's own folders as the project names them: data/raw
+                           and runs
 """
 import sys
 from pathlib import Path
@@ -50,13 +51,16 @@ def main(argv=None):
 
 
 def training_of(path):
-    """What a checkpoint tells of its training; a released one has no history."""
+    """What a checkpoint tells of its training, and of the one whose weights it began with; a released one has no
+    history."""
     checkpoint = load_checkpoint(path, "python train_stage1.py")
     history = checkpoint["history"]
     best = checkpoint.get("best_epoch", len(history))
+    begun = checkpoint["settings"].get("weights", "")
+    earlier = {"initial weights": training_of(Path(begun))} if begun.endswith(".pt") else {}
     return {"file": path.name, "best epoch": history[best - 1] if history and best else None,
             "minutes": sum(row["seconds"] for row in history) / 60 if history else None,
-            "settings": checkpoint["settings"], **checkpoint["provenance"]}
+            "settings": checkpoint["settings"], **checkpoint["provenance"], **earlier}
 
 
 def placed(content, folder, name):

@@ -213,6 +213,24 @@ def test_the_published_run_takes_every_step_once_and_releases_stage_1(benchmark,
     assert checkpoint["scores"]["plain"].keys() == checkpoint["scores"]["flip test"].keys()
 
 
+def test_a_published_training_tells_of_those_it_went_on_from(benchmark, tmp_path):
+    first, second = tmp_path / "first/checkpoints/stage1.pt", tmp_path / "second/checkpoints/stage1.pt"
+    raw = tmp_path / "elsewhere"
+    for path, weights, seconds in ((first, "none", 60), (second, first, 120)):
+        path.parent.mkdir(parents=True)
+        torch.save({"history": [{"epoch": 1, "pdj": 3.0, "seconds": seconds}], "best_epoch": 1,
+                    "settings": {"weights": str(weights), "epochs": 1}, "provenance": {"seed": 0}}, path)
+    arrays.save_json(tmp_path / "second/runs/stage1.json", {"pck@0.2": 50})
+    arrays.save_json(tmp_path / "second/data/dataset.json", {"settings": {"raw_dir": str(raw)}, "read": f"{raw}/a.zip"})
+    benchmark("publish").main(["--folder", str(tmp_path / "second"), "--name", "two", "--result-dir", str(tmp_path)])
+    content = arrays.load_json(tmp_path / "two.json", "")
+    training = content["training of stage 1"]
+    assert content["stage 1"] == {"pck@0.2": 50}
+    assert training["minutes"] == 2 and training["settings"]["weights"] == "runs/first/checkpoints/stage1.pt"
+    earlier = training["initial weights"]
+    assert earlier["minutes"] == 1 and earlier["settings"]["weights"] == "none" and "initial weights" not in earlier
+
+
 def test_the_ablation_compares_rows_on_validation_persons(benchmark, raw_dir, tmp_path, monkeypatch, capsys):
     ablation = benchmark("ablation_lsp")
     monkeypatch.setattr(ablation, "RECIPE", {"--network": "integral", "--backbone": "resnet18"})
