@@ -113,10 +113,9 @@ class Posing:
                 squares = parts_of(photos[row].size, part)
                 poses, confidence, _ = self._look([photos[row]] * len(squares), squares, quick=True)
                 best = confidence.mean(1).argmax()
-                found[row] = confidence[best].mean() > sure[row]
-                if found[row]:
+                if confidence[best].mean() > sure[row]:
                     boxes[row], joints[row], own[row] = squares[best], poses[best], confidence[best]
-                    sure[row] = own[row].mean()
+                    sure[row], found[row] = own[row].mean(), True
         return found
 
     def _look(self, photos, boxes, quick=False):

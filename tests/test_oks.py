@@ -104,3 +104,16 @@ def test_missing_predictions_and_nobody_have_an_average_precision():
     found = oks.scores(predicted, truth, facts(2))
     assert found["AR"] == 50 and found["mean"] == 50
     assert math.isnan(oks.scores(truth[:0], truth[:0], facts(0, bbox=np.zeros((0, 4))))["AP"])
+
+
+@needs_pycocotools
+def test_a_joint_that_is_missing_from_predictions_hides_no_mistake():
+    """Nobody has the second joint: whether it is predicted makes no difference, and a wrong pose still counts."""
+    truth = np.stack([np.arange(8.0) * 100, np.zeros(8)], 1)[:, None].repeat(2, 1)
+    truth[:, 1] = NAN
+    predicted = np.nan_to_num(truth) + np.array([0, 5000] * 4)[:, None, None]
+    without = predicted.copy()
+    without[:, 1] = NAN
+    given = facts(8, image_id=[f"{row}.jpg" for row in range(8)])
+    assert oks.scores(predicted, truth, given) == pytest.approx(oks.scores(without, truth, given), nan_ok=True)
+    assert 0 < oks.scores(without, truth, given, [0.1, 0.9] * 4)["AP"] < 50

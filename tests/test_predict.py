@@ -157,6 +157,22 @@ def test_a_figure_far_from_filling_its_picture_is_found(photos, released):
     assert np.median(errors["searched"]) < 0.3 < 1 < np.median(errors["whole"])
 
 
+@pytest.mark.parametrize("passes", [1, 2])
+def test_a_part_that_was_chosen_is_looked_at_by_all_stages_though_smaller_ones_are_no_better(released, passes,
+                                                                                               monkeypatch):
+    sureness = {240: 0.1, 120: 0.3, 80: 0.05}  # by the square's side: the whole image, its halves, its thirds
+    posing = Posing(released, torch.device("cpu"), passes=passes, least_confidence=0.5)  # no box moves
+
+    def look(photos, boxes, quick=False):
+        joints = np.full((len(boxes), 14, 2), 7.0 if quick else 70.0)
+        confidence = np.repeat([[sureness[round(box[2])]] for box in boxes], 14, 1)
+        return joints, confidence, confidence
+
+    monkeypatch.setattr(posing, "_look", look)
+    poses, = posing.find([Photo(Image.new("RGB", (240, 120)), (240, 120))], [None])
+    assert poses.boxes[0, 2] == 120 and (poses.joints == 70).all()
+
+
 def test_parts_cover_a_photograph_and_overlap():
     for size in ((300, 300), (400, 150), (99, 500)):
         parts = parts_of(size, 1 / 3)
