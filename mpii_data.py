@@ -152,6 +152,8 @@ def locate(annotated, path, within, settings):
     sides = settings.scale_px * settings.box_extension * scale
     centres = np.column_stack([x, y + settings.box_down * scale]) + 0.5  # -> edges
     persons.boxes = np.column_stack([centres - sides[:, None] / 2, sides])
+    if settings.boxes == "joints":
+        persons.boxes[:, :2] = np.nan  # of what is told the side alone counts, see fill_boxes
     return persons
 
 

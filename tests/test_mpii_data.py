@@ -182,6 +182,20 @@ def test_boxes_from_the_joints_only_where_asked_or_nothing_else_is_told(tmp_path
     assert sorted(sides.round(2)) == sorted([*[187.5] * 11, round(float(1.5 * 1.25 * extent), 2)])
 
 
+def test_a_box_that_is_not_looked_at_leaves_nobody_out(tmp_path):
+    """One person's objpos lies beside the image."""
+    own = poses(12)
+    persons = [rectangle(pose) for pose in own]
+    persons[3]["objpos"] = structs([{"x": 900, "y": 900}])
+    images = [(f"{n}.jpg", structs([person]), n) for n, person in enumerate(persons)]
+    save_mat(tmp_path / "raw" / "mpii_human_pose_v1_u12_1.mat", images)
+    draw_images(tmp_path / "raw" / "images", [name for name, *_ in images])
+    flags = ["--split", "share", "--test-share", 0.3, "--validation-share", 0.2, "--largest-unreadable", 0.5]
+    for boxes, count in (("person", 11), ("joints", 12)):
+        dataset, _ = prepare(tmp_path, *flags, "--boxes", boxes)
+        assert len(dataset["train"]["image"]) + len(dataset["test"]["image"]) == count
+
+
 def lists(own, count=24):
     """Persons of the three JSON files: two an image, the last quarter on the validation list."""
     listed, train, valid = [], [], []
