@@ -20,15 +20,16 @@ def lines(label, series, x_title, y_title, y_range=None, log=False, counts=False
     label    what the chart shows, in words
     series   list of (look, xs, ys); look: number of the CSS class; NaN interrupts a line
     y_range  (low, high); None = that of the numbers
-    log      logarithmic y
+    log      logarithmic y, where no number is 0 or less
     counts   whether x are whole numbers
     Returns  Html; "" where there is no number
     """
     series = [(look, np.asarray(xs, float), np.asarray(ys, float)) for look, xs, ys in series]
     xs, ys = (np.concatenate([each[place] for each in series] or [[]]) for place in (1, 2))
-    shown = np.isfinite(xs) & np.isfinite(ys) & ((ys > 0) | (not log))
+    shown = np.isfinite(xs) & np.isfinite(ys)
     if not shown.any():
         return Html("")
+    log = log and ys[shown].min() > 0
     x_low, x_high = xs[shown].min(), xs[shown].max()
     y_low, y_high = y_range or (ys[shown].min(), ys[shown].max())
     if x_low == x_high:
@@ -56,7 +57,7 @@ def lines(label, series, x_title, y_title, y_range=None, log=False, counts=False
               _text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, x_title, "middle"),
               _text(12, (TOP + HEIGHT - BOTTOM) / 2, y_title, "middle", turned=True)]
     for look, own_xs, own_ys in series:
-        known = np.isfinite(own_xs) & np.isfinite(own_ys) & ((own_ys > 0) | (not log))
+        known = np.isfinite(own_xs) & np.isfinite(own_ys)
         places = [(x_of(x), y_of(y)) if there else None for x, y, there in zip(own_xs, own_ys, known)]
         path = "".join(("L" if before else "M") + f"{place[0]:.1f} {place[1]:.1f}"
                        for before, place in zip([None, *places], places) if place)

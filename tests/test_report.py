@@ -502,9 +502,14 @@ def test_charts():
         marks = report_charts.ticks(low, high)
         assert marks[0] <= low + 1e-6 * (high - low) and marks[-1] >= high - 1e-6 * (high - low)
         assert 2 <= len(marks) <= 8 and np.allclose(np.diff(marks), marks[1] - marks[0])
-    chart = str(report_charts.lines("a chart", [(1, [1, 2, 3, 4, 5], [10, 20, np.nan, 40, 0])], "x", "y", log=True))
-    path = re.search(r'd="(M[^"]*)" class="series', chart)[1]
-    assert path.count("M") == 2 and path.count("L") == 1  # the missing one parts the line, 0 has no logarithm
+    for last, differences in ((80, [1, 1]), (-20, [10, 60])):  # where one has no logarithm the axis is plain
+        chart = str(report_charts.lines("a chart", [(1, [1, 2, 3, 4, 5], [10, 20, np.nan, 40, last])], "x", "y",
+                                        log=True))
+        path = re.search(r'd="(M[^"]*)" class="series', chart)[1]
+        assert path.count("M") == path.count("L") == 2  # the missing one parts the line
+        heights = [float(place.split()[1]) for place in re.split("[ML]", path)[1:]]
+        steps = np.abs(np.diff(heights))[[0, 2]]
+        assert steps / steps[0] == pytest.approx(np.array(differences) / differences[0], rel=0.02)
     assert report_charts.lines("nothing", [(1, [1, 2], [np.nan, np.nan])], "x", "y") == ""
     bars = str(report_charts.shares("bars", [("a", [0.25, 0.75, 0, 0]), ("none", [np.nan] * 4)], KINDS))
     widths = [float(width) + 1 for width in re.findall(r'<rect [^>]*width="([\d.]+)"', bars)]
