@@ -13,7 +13,7 @@ Joints and limbs are those of the file's category; docs/own_dataset.md tells wha
 from deeppose.errors import Failure, UserError, run  # first, so that Ctrl-C while the others load ends in a line
 
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -98,6 +98,7 @@ def prepare(settings):
                        channels=3 if settings.channels == "three" else 1, thumbnails=hashed, upright=True)
         persons = found.persons
         check_sizes(persons)
+        skeleton, unmeasured = measurable(skeleton, persons, settings)
         groups, pairs = near_duplicate_groups(found, settings.duplicate_distance) if hashed else (persons.group, ())
         if not files["test"]:  # of photographs that are nearly alike, one of which trains, none tests
             persons.test &= ~np.isin(groups, groups[~persons.test])
@@ -125,6 +126,8 @@ def prepare(settings):
     print(f"skeleton: {len(skeleton.joints)} joints, {len(skeleton.limbs)} limbs; mirror pairs: "
           f"{' '.join('='.join(pair) for pair in skeleton.pairs) or 'none'}; torso: "
           f"{' to '.join(skeleton.diameter) or 'none'}; head: {' to '.join(skeleton.head) or 'none'}")
+    for what, ends in unmeasured.items():
+        print(f"no {what}, and no scores that are measured with it: nobody {ends}")
     print(f"box: {box}")
     if hashed:
         print(f"near-duplicate photographs: {len(pairs)} pairs; {len({pair['test_row'] for pair in duplicates})} test "
@@ -168,6 +171,9 @@ def list_persons(files, folders, settings):
     persons = CocoPersons(*(None if field.name == "sizes" else np.concatenate([getattr(part, field.name)
                                                                               for part in parts])
                             for field in fields(CocoPersons)))
+    if not len(persons) and not lost:
+        why = ", ".join(f"{count:,} {why}" for why, count in left_out.items())
+        raise Failure(f"there is nobody to prepare; left out: {why or 'nobody, for there is no annotation'}")
     images = {}
     image = np.array([images.setdefault(key, len(images)) for key in zip(persons.path, persons.member)], int)
     both = np.isin(image, image[persons.test]) & ~persons.test
@@ -205,13 +211,19 @@ def persons_of(file, category, skeleton, folder, within, test, settings):
     names = list(dict.fromkeys(image[0] for image in images if image))
     members, faults = (dict(zip(names, values)) for values in named(folder, names, within))
     flat = (boxes[:, 2:4] <= 0).any(1)
+    # where no joint lies in the square that a network would see, nor on its edge
+    sides = settings.box_extension * boxes[:, 2:4].max(1, initial=0)
+    away = np.abs(joints + 0.5 - (boxes[:, :2] + boxes[:, 2:4] / 2)[:, None]).max(2)
+    empty = ~(away <= sides[:, None] / 2 + 1).any(1)
     if settings.boxes == "joints":  # which are looked at; what is no bbox is as none
         boxes = np.where(flat[:, None] & (np.arange(5) < 4), np.nan, boxes)  # not the area
-        flat[:] = False
+        flat[:] = empty[:] = False
     lost, kept = [], []
     for row, (number, image) in enumerate(zip(found.numbers, images)):
         fault = "its image_id is none of the images" if image is None else faults[image[0]]
-        if fault := fault or flat[row] and f"bbox of {boxes[row, 2]:g} x {boxes[row, 3]:g} pixels; see --boxes joints":
+        bbox = "bbox of {2:g} x {3:g} pixels at ({0:g}, {1:g})".format(*boxes[row])
+        if fault := fault or flat[row] and f"{bbox}; see --boxes joints" \
+                or empty[row] and f"{bbox} holds none of the joints; see --boxes joints":
             lost.append({"source": source, "image": f"annotations[{number}]" + (f" in {image[0]}" if image else ""),
                          "reason": fault})
         else:
@@ -238,6 +250,26 @@ def draw_test(groups, share, generator):
             raise UserError(f"no test person among {len(groups)}, of whom up to {np.bincount(groups).max()} must stay "
                             "together; raise --test-share, choose a smaller --block, or name test files with --test")
     return test
+
+
+def measurable(skeleton, persons, settings):
+    """The skeleton without a torso or head that its names tell of and that nobody has, of those who test or of the
+    others; and what it is without, with the reason.
+
+    Raises UserError where the settings name such
+    """
+    without = {}
+    for what, name in (("torso", "diameter"), ("head", "head")):
+        ends = getattr(skeleton, name)
+        known = ~np.isnan(persons.joints[:, [skeleton.index(end) for end in ends]]).any((1, 2))
+        for title, side in (("to train on", ~persons.test), ("to test", persons.test)):
+            if ends and not known[side].any():
+                without[what] = f"{title} has both {' and '.join(ends)} annotated"
+                if getattr(settings, name):
+                    raise UserError(f"--{name}: nobody {without[what]}; name two others")
+                skeleton = replace(skeleton, **{name: ()})
+                break
+    return skeleton, without
 
 
 def check_sizes(persons):

@@ -29,7 +29,10 @@ def skeleton_from_names(joints, edges, pairs=(), diameter=(), head=()):
     for name in joints:
         _, side, part = _read(name)
         known.setdefault((side, part), name)
-    limbs = {f"{a}-{b}": ((a,), (b,)) for a, b in edges}
+    limbs = {}
+    for a, b in edges:
+        if f"{b}-{a}" not in limbs:  # an edge may stand there both ways
+            limbs[f"{a}-{b}"] = ((a,), (b,))
     return Skeleton(
         tuple(joints), limbs, _arms_and_legs(limbs, known),
         diameter=tuple(diameter) or _ends(known, ("left", "shoulder"), ("right", "hip")),

@@ -255,6 +255,31 @@ def test_names_tell_sides(names, pairs, diameter):
     skeleton_of(skeleton.plain())
 
 
+def test_an_edge_that_stands_there_both_ways_is_one_limb():
+    skeleton = skeleton_from_names(NAMES, [("nose", "left hip"), ("left hip", "nose"), ("nose", "left hip"),
+                                           ("nose", "right hip")])
+    assert list(skeleton.limbs) == ["nose-left hip", "nose-right hip"]
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_torso_that_nobody_has_is_none(tmp_path, capsys, split):
+    """Whether nobody to train on has it, or nobody to test."""
+    files = {"train": content(8), "test": content(4, 40)}
+    for annotation in files[split]["annotations"]:
+        annotation["keypoints"][3 * NAMES.index("right hip") + 2] = 0
+    flags = ("--test", "test.json")
+    made = prepare(tmp_path, save(tmp_path, **files), *flags)
+    assert skeleton_of(made["dataset"]["skeleton"]).diameter == ()
+    printed = capsys.readouterr().out
+    assert "torso: none" in printed and ("no torso, and no scores that are measured with it: nobody to "
+                                         f"{split}{' on' * (split == 'train')} has both left_shoulder and right_hip "
+                                         "annotated") in printed
+    told(UserError, "--diameter: nobody to .* has both nose and right_hip annotated; name two others", prepare,
+         tmp_path / "named", tmp_path, *flags, "--diameter", "nose", "right_hip")
+    made = prepare(tmp_path / "other", tmp_path, *flags, "--diameter", "nose", "left_hip")
+    assert skeleton_of(made["dataset"]["skeleton"]).diameter == ("nose", "left_hip")
+
+
 def test_settings_go_before_names(tmp_path):
     names = ["a", "b", "c d", "left_x", "right_x"]
     save(tmp_path, train=content(8, keypoints=names, skeleton=None))
@@ -298,7 +323,8 @@ def changed(**entries):
     (Failure, r"1 images \(9.1%\) can't be used, e.g. train annotations\[0\]: its image_id is none of the images",
      changed(image_id=77)),
     (Failure, r"annotations\[0\] in 7.png: bbox of 0 x 3 pixels", changed(bbox=[1, 2, 0, 3])),
-    (Failure, r"7.png: a box at \(900, -?\d+\) of side 8, beside the image of", changed(bbox=[901, 2, 6, 3])),
+    (Failure, r"7.png: bbox of 6 x 3 pixels at \(901, 2\) holds none of the joints", changed(bbox=[901, 2, 6, 3])),
+    (Failure, r"7.png: bbox of 1e-07 x 1e-07 pixels at \(0, 0\) holds none", changed(bbox=[0, 0, 1e-7, 1e-7])),
     (Failure, r"annotations\[0\] has bbox \[1, 2, True, 3\], expected numbers", changed(bbox=[1, 2, True, 3])),
     (Failure, r"images \(.*no such image in .*images", lambda made: made["images"][1].update(file_name="gone.png")),
     (Failure, r"1.png has 90 x 60 pixels and train.json tells 60 x 90, as of 1 images", lambda made: made["images"][1]
@@ -311,7 +337,10 @@ def changed(**entries):
         keypoints=["a b", "a_b", "c", "d", "e"])),
     (UserError, "2 categories with keypoints, expected one; choose with --category, from: toy, box",
      lambda made: made["categories"][1].update(keypoints=["x"])),
-    (Failure, "there is nobody to prepare", lambda made: made["annotations"].clear()),
+    (Failure, "there is nobody to prepare; left out: nobody, for there is no annotation",
+     lambda made: made["annotations"].clear()),
+    (Failure, "there is nobody to prepare; left out: 11 persons without an annotated joint",
+     lambda made: [annotation.update(keypoints=[0] * 15) for annotation in made["annotations"]]),
 ])
 def test_a_broken_file_is_told_by_its_entry(tmp_path, kind, words, change):
     made = content(8)
