@@ -51,7 +51,7 @@ BOXES = "none"                  # file of boxes, CSV, JSON or COCO's; persons ma
 DETECTOR = "none"               # none, or for several persons torchvision's, e.g. fasterrcnn_mobilenet_v3_large_fpn
 DETECTOR_WEIGHTS = "coco"       # coco, torchvision's, downloaded once; or a file of them
 LEAST_SCORE = 0.6               # 0 ... 1: of what a detector takes for a person
-BOX_MARGIN = 1.2                # 0.1 ... 10: side of the square that is looked at, in longer sides of such a box
+BOX_MARGIN = 1.2                # 0.1 ... 10: longer sides of such a box that are looked at; of a predictions.json's 1
 MARGIN = 1.32                   # 0.1 ... 10: side of a later pass's box, in extents of the joints found; LSP's 1.32
 SMOOTHING = 0                   # 0 ... 100: frames to each side over which poses in videos are smoothed; 0 = not
 OVERLAYS = True                 # draw the poses over photographs and videos
@@ -90,8 +90,8 @@ def check_output(settings, inputs):
 
 
 def given_boxes(settings, inputs):
-    """Function of a photograph's path that gives boxes of its persons, (P, 4), and its id in COCO's form or None; of
-    every one None where the persons are to be found."""
+    """Function of a photograph's path that gives boxes of its persons, (P, 4), and what COCO's results shall tell of
+    them, see PersonBoxes.of; where the persons are to be found the first is None."""
     given = [f"--{name}" for name, value in (("box", any(settings.box)), ("boxes", settings.boxes != "none"),
                                              ("detector", settings.detector != "none")) if value]
     if len(given) > 1:
@@ -104,14 +104,16 @@ def given_boxes(settings, inputs):
                                 f"{unnamed[0]}; it must name them by their paths, or by the ends of these")
             print(f"note: {settings.boxes} does not name {len(unnamed)} of {len(inputs)} inputs, such as {unnamed[0]}: "
                   "nobody is looked for there")
+        if boxes.seen:
+            settings.box_margin = 1.0
         return boxes.of
     if given != ["--box"]:
-        return lambda path: (None, None)
+        return lambda path: (None, {})
     try:
         box = np.array([check_box(settings.box)])
     except ValueError as error:
         raise UserError(f"--box: {error}") from None
-    return lambda path: (box, None)
+    return lambda path: (box, {})
 
 
 def load_model(settings, device):
@@ -182,23 +184,23 @@ def counted(number, what):
 
 
 def aiming(settings, posing, boxes_of):
-    """Function of a path and its Photo that gives the squares to look at, as Posing.find takes them, and its id in
-    COCO's form or None. Raises Unreadable where a box lies beside the photograph."""
+    """Function of a path and its Photo that gives the squares to look at, as Posing.find takes them, and what COCO's
+    results shall tell of them, fields of Found. Raises Unreadable where a box lies beside the photograph."""
     detector = None
     if settings.detector != "none":
         from networks.person_detectors import PersonDetector  # here, since few runs need it
         detector = PersonDetector(settings.detector, settings.detector_weights, posing.device, settings.least_score)
 
     def aim(path, photo):
-        boxes, number = boxes_of(path)
+        boxes, coco = boxes_of(path)
         if detector:
             boxes = detector.boxes(photo)
         if boxes is None:
-            return None, number
+            return None, coco
         for box in boxes[beside(boxes[:, :2], boxes[:, 2:], photo.size)]:
             raise Unreadable(f"the box {' '.join(f'{value:g}' for value in box)} lies beside it; it is "
                              f"{photo.size[0]} x {photo.size[1]}")
-        return squares(boxes, settings.box_margin), number
+        return squares(boxes, settings.box_margin), coco
     return aim
 
 
@@ -223,8 +225,8 @@ def in_batch(inputs, aim, posing, settings):
         except Unreadable as error:
             results[one] = {"file": one.path, "reason": str(error)}
     photos, edges, _ = zip(*aimed.values()) if aimed else ((), (), ())
-    for (one, (photo, _, image_id)), poses in zip(aimed.items(), posing.find(photos, edges), strict=True):
-        results[one] = Found(one.path, photo.size, poses.joints, poses.confidence, poses.boxes, image_id=image_id)
+    for (one, (photo, _, coco)), poses in zip(aimed.items(), posing.find(photos, edges), strict=True):
+        results[one] = Found(one.path, photo.size, poses.joints, poses.confidence, poses.boxes, **coco)
         if settings.overlays:
             save_overlay(Path(settings.out, one.name), drawn(photo, poses.joints, poses.confidence, posing, settings))
     return [results[one] for one in inputs]
@@ -247,8 +249,8 @@ def in_video(one, aim, posing, settings, bar):
 
     def look_at(frames):
         photos = [Photo(frame.image, frame.image.size) for frame in frames]
-        edges, numbers = zip(*(aim(one.path, photo) for photo in photos))
-        found = zip(posing.find(photos, edges), numbers, strict=True)
+        edges, coco = zip(*(aim(one.path, photo) for photo in photos))
+        found = zip(posing.find(photos, edges), coco, strict=True)
         return list(zip(frames, photos, found, strict=True))
 
     faults, empty = [], True
@@ -259,14 +261,14 @@ def in_video(one, aim, posing, settings, bar):
         picture = videos.writing(Path(settings.out, one.name), film) if settings.overlays else nullcontext()
         with picture as add:
             for recent, place in smoothing.windows((each for batch in looks for each in batch), settings.smoothing):
-                frame, photo, (poses, image_id) = recent[place]
+                frame, photo, (poses, coco) = recent[place]
                 smooth = smoothing.smoothed([(pose.joints, pose.boxes) for _, _, (pose, _) in recent], place) \
                     if settings.smoothing else None
                 if add:
                     add(drawn(photo, poses.joints if smooth is None else smooth, poses.confidence, posing, settings,
                               smallest=1), frame.seconds)
                 yield Found(one.path, photo.size, poses.joints, poses.confidence, poses.boxes, frame.number,
-                            frame.seconds, image_id, smooth)
+                            frame.seconds, smoothed=smooth, **coco)
                 bar.update()
                 empty = False
             if empty:

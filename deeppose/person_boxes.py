@@ -20,10 +20,14 @@ FARTHEST = 1e6          # pixels
 
 @dataclass
 class PersonBoxes:
-    """boxes  image's name in the file -> list of (x0, y0, x1, y1), outer edges from the image's corner
-    ids    image's name -> its id in COCO's form; empty in another"""
+    """boxes       image's name in the file -> list of (x0, y0, x1, y1), outer edges from the image's corner
+    ids         image's name -> its id in COCO's form; empty in another
+    categories  image's name -> category of each of its boxes; likewise
+    seen        whether they are squares that a network saw, so that nothing need be added round the person"""
     boxes: dict = field(default_factory=lambda: defaultdict(list))
     ids: dict = field(default_factory=dict)
+    categories: dict = field(default_factory=lambda: defaultdict(list))
+    seen: bool = False
 
     def name_of(self, path):
         """The longest name in the file that an image's path ends in; None where the file does not tell of it."""
@@ -32,10 +36,11 @@ class PersonBoxes:
         return next((name for name in names if name in self.boxes or name in self.ids), None)
 
     def of(self, path):
-        """Boxes (P, 4) of the persons of an image by its path, none where the file does not tell of it; and the image's
-        id, or None."""
+        """Boxes (P, 4) of the persons of an image by its path, none where the file does not tell of it; and what COCO's
+        results shall tell of them: {image_id, categories}, None each where the file is not in that form."""
         name = self.name_of(path)
-        return np.array(self.boxes.get(name, ()), float).reshape(-1, 4), self.ids.get(name)
+        return np.array(self.boxes.get(name, ()), float).reshape(-1, 4), {
+            "image_id": self.ids.get(name), "categories": self.categories.get(name)}
 
 
 def squares(boxes, margin):
@@ -116,6 +121,7 @@ def _read_json(found, content):
 
 
 def _read_predictions(found, content):
+    found.seen = True
     for number, image in enumerate(content["images"]):
         where = f"images[{number}]"
         name, persons = _fact(image, "file", str, where), _fact(image, "persons", list, where)
@@ -146,6 +152,7 @@ def _read_coco(found, content):
         if len(box) != 4 or not all(type(value) in (int, float) for value in box):
             raise ValueError(f"{where} has the bbox {reprlib.repr(box)}, expected x, y, width, height")
         _add(found, names[image], [box[0], box[1], box[0] + box[2], box[1] + box[3]], where)
+        found.categories[_plain(names[image])].append(annotation.get("category_id", 1))
 
 
 def _fact(entry, key, kind, where):

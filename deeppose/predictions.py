@@ -31,6 +31,7 @@ class Found:
     frame       number of the frame, from 0; None of a photograph
     seconds     when the frame is shown
     image_id    in COCO's results
+    categories  list of P: in COCO's results; None = 1 of all
     smoothed    (P, J, 2) joints smoothed over time; None where they are not
     """
     file: str
@@ -41,6 +42,7 @@ class Found:
     frame: int | None = None
     seconds: float | None = None
     image_id: int | str | None = None
+    categories: list | None = None
     smoothed: np.ndarray | None = None
 
 
@@ -138,7 +140,8 @@ def _results(found):
         sure = np.ones(len(joints)) if found.confidence is None else found.confidence[person]
         points = [number for (x, y), value in zip(_rounded(joints), _rounded(sure, CONFIDENCE_DIGITS))
                   for number in (x, y, value)]
-        yield {"image_id": found.image_id, "category_id": 1, "keypoints": points,
+        yield {"image_id": found.image_id, "category_id": found.categories[person] if found.categories else 1,
+               "keypoints": points,
                "score": _rounded(np.mean(sure), CONFIDENCE_DIGITS)}
 
 

@@ -336,6 +336,28 @@ def test_large_photographs_are_reduced_and_all_are_turned_upright(tmp_path, suff
         assert read_photo(path, RGB).image.size == (611, 403)
 
 
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_a_turned_photograph_is_reduced_as_one_saved_upright(tmp_path, orientation):
+    """Its sides can't be divided by 4: what is over must be at the same end."""
+    ramp = np.add.outer(np.abs(np.arange(403) % 40 - 20) * 6, np.abs(np.arange(611) % 40 - 20) * 6)
+    image = Image.fromarray(np.stack([ramp] * 3, 2).astype(np.uint8))
+    image.save(tmp_path / "upright.jpg", quality=98)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    back = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90}[orientation]
+    image.transpose(back).save(tmp_path / "turned.jpg", quality=98, exif=exif)
+    upright, turned = (read_photo(tmp_path / f"{name}.jpg", RGB, 100) for name in ("upright", "turned"))
+    assert upright.reduction == turned.reduction == 4 and upright.size == turned.size == (611, 403)
+    assert np.abs(np.asarray(upright.image, float) - np.asarray(turned.image, float))[2:-2, 2:-2].max() < 6
+
+
+def test_a_photograph_narrower_than_its_reduction(tmp_path):
+    Image.new("RGB", (3, 900), (10, 200, 30)).save(tmp_path / "narrow.jpg")
+    photo = read_photo(tmp_path / "narrow.jpg", RGB, 100)
+    assert photo.size == (3, 900) and photo.reduction == 8 and photo.image.size == (1, 113)
+    assert np.abs(np.asarray(photo.image)[0, 0] - (10.0, 200, 30)).max() < 4
+
+
 def test_a_reduced_photograph_gives_the_joints_of_the_whole(photos, tmp_path, released):
     posing = Posing(released, torch.device("cpu"))
     figure = Image.open(photos[0] / "p1.png")
@@ -387,8 +409,10 @@ def test_boxes_of_every_form(tmp_path):
     for name, text in forms.items():
         (tmp_path / name).write_text(text)
         boxes = read_boxes(tmp_path / name)
-        found, number = boxes.of("/photos/a/p.jpg")
-        assert squares(found, 1.5).tolist() == [[-1.5, 0.5, 9.0]] and number == (7 if name == "coco.json" else None)
+        found, coco = boxes.of("/photos/a/p.jpg")
+        assert squares(found, 1.5).tolist() == [[-1.5, 0.5, 9.0]] and not boxes.seen
+        assert coco == {"image_id": 7 if name == "coco.json" else None,
+                        "categories": [1] if name == "coco.json" else None}
         assert squares(boxes.of("q.jpg")[0], 1.0).tolist() == [[0, -1, 4], [2, -1, 4]]
         assert squares(boxes.of("/photos/none.jpg")[0], 1.0).shape == (0, 3)
     for text, message in (("x0,y0,x1,y1\n", "no column 'file'"), ('{"a": [[1, 2, 3]]}', "is no box"),
@@ -430,6 +454,22 @@ def test_several_persons_an_image_and_cocos_results(photos, tmp_path):
     for person, number in zip(content["images"][0]["persons"], range(2)):
         away = np.median(person["joints"], axis=0) - np.median(photos[1][number] + corners[number], axis=0)
         assert np.abs(away).max() < 25  # of some 140 pixels' height: each person in the box of their own
+    assert [result["category_id"] for result in results] == [1, 1]
+    # squares that were looked at, as they are; and horses, by COCO's own form
+    run(tmp_path, "--boxes", tmp_path / "out/predictions.json", "--passes", "1", "--out", tmp_path / "again")
+    again = told(tmp_path / "again")[0]["images"]
+    for first, second in zip(content["images"][0]["persons"], again[0]["persons"], strict=True):
+        assert np.allclose(first["box"], second["box"], atol=0.01)
+        assert np.allclose(first["joints"], second["joints"], atol=0.1)
+    (tmp_path / "horses.json").write_text(json.dumps({
+        "images": [{"id": 5, "file_name": "000017.jpg"}], "categories": [{"id": 3, "name": "horse"}],
+        "annotations": [{"image_id": 5, "category_id": 3, "bbox": [*corner, *size]}
+                        for corner, size in zip(corners, sizes)]}))
+    run(tmp_path / "000017.jpg", "--boxes", tmp_path / "horses.json", "--box-margin", "1", "--passes", "1", "--out",
+        tmp_path / "horses", "--format", "coco")
+    horses = json.loads((tmp_path / "horses/predictions_coco.json").read_text())
+    assert [(one["image_id"], one["category_id"]) for one in horses] == [(5, 3)] * 2
+    assert np.allclose([one["keypoints"] for one in horses], [one["keypoints"] for one in results], atol=0.01)
     beside = {"000017.jpg": [boxes[0], [500, 0, 600, 300]], "000018.jpg": []}
     (tmp_path / "beside.json").write_text(json.dumps(beside))
     with pytest.raises(Failure, match="1 of 2 inputs"):
