@@ -1,5 +1,6 @@
 """A confidence that keeps its word: what it is fitted with, what is measured of it, and its way through the scripts."""
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -188,6 +189,15 @@ def test_what_can_not_be_calibrated_is_said(trained, tmp_path, monkeypatch, caps
     monkeypatch.setattr(calibrate, "load_stages", lambda *given: [Unsure()])
     calibrate.main(["--data-dir", str(trained / "data"), "--checkpoint-dir", str(tmp_path)])
     assert "no confidence of its own" in capsys.readouterr().out and not list(tmp_path.glob("*.pt"))
+
+
+def test_it_is_fitted_on_those_held_out_of_the_parts_that_are_tested():
+    persons = SimpleNamespace(held_out=np.array([True, True, False, True]), prepare="",
+                              sources=np.array(["lsp", "lspet", "lsp", "lsp"]), dataset={"test": {"source": ["lsp"]}})
+    alike, sources = calibrate.of_the_test_persons_kind(persons)
+    assert alike.tolist() == [True, False, False, True] and sources == ["lsp"]
+    persons.dataset["test"]["source"] = ["mpii"]  # of whom nobody is held out
+    assert calibrate.of_the_test_persons_kind(persons)[0].tolist() == [True, True, False, True]
 
 
 def test_too_little_to_fit_leaves_the_score_as_it_is(capsys):

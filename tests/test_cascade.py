@@ -6,10 +6,15 @@ import pytest
 import torch
 
 import train_stage2
-from deeppose.error_model import ErrorModel, ErrorSampler
+from deeppose import arrays
+from deeppose.cascade import CascadeData, PoseData
+from deeppose.crops import make_windows
+from deeppose.error_model import ErrorModel, ErrorSampler, fit_error_model
 from deeppose.inference import diameters, predict_with_confidence, refine_joints
 from deeppose.persons import Persons
+from deeppose.pixels import RGB
 from deeppose.skeletons import LSP
+from networks.trained_stages import CascadeStage, PoseStage
 from resnet_stage1 import ResNetRegressor
 
 SIZE, CONTEXT = 96, 1.5
@@ -171,6 +176,67 @@ def test_every_joint_is_refined_from_the_same_incoming_pose():
     others = [j for j in range(14) if j not in (shoulder, hip)]
     assert torch.equal(together[:, others], pose[:, others])
     assert not torch.equal(together[:, shoulder], pose[:, shoulder])  # and the incoming pose is not written over
+
+
+def test_a_mirrored_window_has_the_errors_of_the_joint_that_it_trains():
+    data, residuals = cascade_data([0, 0], poses(40), poses(40, seed=1)), np.zeros((1, 14, 2), np.float32)
+    residuals[0, R_KNEE], residuals[0, L_KNEE] = (0.3, -0.2), (-0.1, 0.4)
+    model = ErrorModel(residuals, residuals[0], np.zeros((14, 2, 2)), 0.01, False, "", "", "", "", False)
+    data.sampler = ErrorSampler(model, "residuals", "cpu")
+    for flip in (0.0, 1.0):
+        assert torch.allclose(draw(data, R_KNEE, flip=flip)[1][:, 0], torch.tensor([-0.15, 0.1]).expand(40, 2),
+                              atol=1e-5)
+
+
+def test_a_shared_network_learns_of_a_window_only_the_joint_that_it_stands_round():
+    _, target, _ = draw(cascade_data([0.3, -0.2], poses(20), poses(20, seed=1)), NECK, shared_network=True)
+    assert target.shape == (20, 14, 2)
+    assert torch.equal(target.isnan().all(-1), (torch.arange(14) != NECK).expand(20, 14))
+    assert torch.allclose(target[:, NECK], torch.tensor([-0.15, 0.1]).expand(20, 2), atol=1e-5)
+
+
+def test_nobody_held_out_is_learnt_from_and_oversampled_persons_come_several_times():
+    """Of four persons the second is held out, and of the last nothing is annotated."""
+    annotated = torch.ones(4, 14, dtype=torch.bool)
+    annotated[3] = False
+    given = SimpleNamespace(
+        annotated=annotated, held_out=torch.tensor([False, True, False, False]), device=torch.device("cpu"),
+        mirror=torch.tensor(LSP.mirror),
+        persons=SimpleNamespace(sources=np.array(["lsp", "lsp", "lspet", "lsp"]), skeleton=LSP)), \
+        SimpleNamespace(oversample=("lsp=2",))
+    assert train_stage2.PoseLearner("shared", *given).rows().tolist() == [0, 0, 2]
+    assert train_stage2.JointLearner("neck", *given).rows().tolist() == [[0, NECK]] * 2 + [[2, NECK]]
+
+
+def test_networks_refine_without_dropout():
+    network = Constant([0.0, 0.0]).train()
+    refine_joints({3: (network, 0)}, people(torch.zeros(1, 96, 96, 3, dtype=torch.uint8)), torch.tensor([0]),
+                  torch.full((1, 14, 2), 40.0), torch.tensor([10.0]), 10.0)
+    assert not network.training
+
+
+def test_windows_are_alike_in_training_and_at_test(tmp_path, monkeypatch):
+    found, deltas, seen = poses(20, seed=1), np.zeros((14, 40, 2), np.float32), []
+    found[0] = 50.0  # all joints in one place: the floor counts
+    persons = people(torch.zeros(20, SIZE, SIZE, 3, dtype=torch.uint8), poses(20))
+    persons.held_out = np.arange(20) >= 10
+    model = fit_error_model(found[10:].numpy(), persons.truth[10:], np.ones(10), smallest_diameter=0.2, flip_test=False,
+                            fingerprint="abc", labels=persons.labels, poses=arrays.digest(found.numpy()),
+                            deltas=arrays.digest(deltas))
+    for name, array in (("train_output", found.numpy()), ("deltas", deltas)):
+        arrays.save(tmp_path / f"{name}.npy", array, name)
+    model.save(tmp_path / "error_model.npz")
+    shared = (0.2, 0.5, False, "", "", RGB)
+    monkeypatch.setattr("networks.trained_stages.refine_joints", lambda networks, persons, rows, joints, sides, *more:
+                        seen.append(sides) or joints)
+    data = CascadeData(persons, tmp_path, 2, 1.5, "residuals")
+    CascadeStage({}, 1.5, *shared).refine_with_confidence(persons, torch.arange(20), data.poses_px, None)
+    assert torch.allclose(seen[0], data.sides) and data.sides[0] == pytest.approx(1.5 * 0.2 * persons.box_side)
+    again = PoseData(persons, tmp_path, 2, 1.25, True, 0.3)
+    stage = PoseStage({}, 1.25, *shared, upright=True, agreement=0.3, input_size=32, still=False)
+    windows, reach = stage.windows(again.poses_px, LSP, persons.box_side)
+    assert torch.allclose(windows, make_windows(*again.squares(again.poses_px)), atol=1e-4)
+    assert torch.allclose(reach, again.reach) and again.reach[0] == pytest.approx(0.3 * 0.2 * persons.box_side)
 
 
 class Brightest(torch.nn.Module):

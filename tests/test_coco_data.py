@@ -255,6 +255,26 @@ def test_names_tell_sides(names, pairs, diameter):
     skeleton_of(skeleton.plain())
 
 
+def test_of_several_categories_the_one_named_is_taken(tmp_path):
+    train = content(8)
+    train["categories"].insert(0, {"id": 3, "name": "dog", "keypoints": ["nose", "tail"]})
+    train["annotations"].append({"id": 900, "image_id": 1, "category_id": 3, "bbox": [5, 5, 30, 20],
+                                 "keypoints": [10, 10, 2, 20, 15, 2]})
+    made = prepare(tmp_path, save(tmp_path, train=train), "--category", "toy")
+    assert made["train_labels"].shape[1] == 5 and made["dataset"]["left_out"] == {"annotations of other categories": 1}
+
+
+def test_test_images_lie_in_a_folder_of_their_own_as_cocos_do(tmp_path):
+    (tmp_path / "annotations").mkdir()
+    for split, first in (("train", 0), ("val", 20)):
+        save(tmp_path, **{split: content(6, first)})
+        (tmp_path / "images").rename(tmp_path / f"{split}2017")
+        (tmp_path / f"{split}.json").rename(tmp_path / f"annotations/person_keypoints_{split}2017.json")
+    made = prepare(tmp_path, tmp_path, "--train", "annotations/person_keypoints_train2017.json", "--train-images",
+                   "train2017", "--test", "annotations/person_keypoints_val2017.json", "--test-images", "val2017")
+    assert set(made["dataset"]["test"]["image"]) == {f"{number}.png" for number in range(20, 26)}
+
+
 def test_an_edge_that_stands_there_both_ways_is_one_limb():
     skeleton = skeleton_from_names(NAMES, [("nose", "left hip"), ("left hip", "nose"), ("nose", "left hip"),
                                            ("nose", "right hip")])

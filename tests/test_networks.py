@@ -659,6 +659,7 @@ def test_the_list_of_networks_is_what_the_setting_offers():
         joints, confidence = network.joints(output)
         assert joints.shape == (2, 5, 2) and (confidence is None) == (name == "regression")
         assert confidence is None or (confidence.shape == (2, 5) and 0 <= confidence.min() <= confidence.max() <= 1)
+    assert new_network("integral", 5, 64, {"heatmap_weight": 0.2}).arguments["heatmap_weight"] == 0.2
     with pytest.raises(UserError, match="--input-size 40: --network integral needs a multiple of 32"):
         new_network("integral", 5, 40, {})
     with pytest.raises(UserError, match="--loss rle is for --network regression"):

@@ -346,28 +346,13 @@ def test_with_compile_the_compiled_network_takes_the_training_steps(trained, tmp
     assert not any("network." in name for name in weights(tmp_path / "checkpoints/stage1.pt"))
 
 
-@pytest.mark.parametrize("flags", [["--loss", "rle"], ["--backbone", "efficientnet_lite0"]], ids=" ".join)
-def test_other_regressors_go_through_the_steps(trained, tmp_path, flags):
+def test_regression_with_a_likelihood_goes_through_the_steps(trained, tmp_path):
     shutil.copytree(trained / "data", tmp_path / "data")
-    step(train_stage1, tmp_path, *STAGE1, "--epochs", "1", *flags)
+    step(train_stage1, tmp_path, *STAGE1, "--epochs", "1", "--loss", "rle")
     checkpoint = torch.load(tmp_path / "checkpoints/stage1.pt", weights_only=True)
-    assert checkpoint["kind"] == "regression" and checkpoint["network"][flags[0][2:]] == flags[1]
+    assert checkpoint["kind"] == "regression" and checkpoint["network"]["loss"] == "rle"
     step(step3, tmp_path)
     assert np.load(tmp_path / "runs/stage1_predictions.npy").shape == (10, 14, 2)
-    with pytest.raises(UserError, match="--loss rle is for --network regression"):
-        step(train_stage1, tmp_path, "--restart", "--network", "integral", "--input-size", "32", "--loss", "rle")
-
-
-def test_an_integral_network_goes_through_the_steps(trained, tmp_path):
-    shutil.copytree(trained / "data", tmp_path / "data")
-    step(train_stage1, tmp_path, "--network", "integral", "--backbone", "efficientnet_lite0", "--weights", "none",
-         "--input-size", "32", "--epochs", "1", "--batch-size", "8", "--heatmap-weight", "0.2")
-    checkpoint = torch.load(tmp_path / "checkpoints/stage1.pt", weights_only=True)
-    assert checkpoint["kind"] == "integral" and checkpoint["network"]["heatmap_weight"] == 0.2
-    step(step3, tmp_path, "--flip-test")
-    step(generate_train_output, tmp_path)
-    with pytest.raises(UserError, match="--network integral needs a multiple of 32"):
-        step(train_stage1, tmp_path, "--restart", "--network", "integral", "--input-size", "40")
 
 
 @pytest.mark.parametrize("flags", [

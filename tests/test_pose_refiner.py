@@ -3,6 +3,7 @@ import importlib
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -166,6 +167,18 @@ def test_errors_come_a_whole_person_at_once_and_turn_with_the_torso():
     assert {tuple(row) for row in whole[:, 0].abs().tolist()} == {(0, 1), (2, 0), (0, 3)}  # the second stood turned
     first = whole[:, 0, 1] == 1
     assert errors[first, 5].isfinite().all() and (errors[first, 5].abs().amax(1) > 1.5).all()  # another person's
+
+
+def test_where_a_joint_is_not_annotated_its_prediction_stands_for_it():
+    truth, found = poses(3), poses(3, seed=1)
+    truth[1, 4] = torch.nan
+    data = SimpleNamespace(persons=SimpleNamespace(joints_px=truth, skeleton=LSP), annotated=~truth.isnan().any(-1),
+                           poses_px=found, diameters=torch.ones(3),
+                           sampler=SimpleNamespace(draw_poses=lambda turns, generator: torch.zeros(len(turns), 14, 2)))
+    simulated = PoseData.simulated(data, torch.tensor([1, 2]), None)
+    assert torch.equal(simulated[0, 4], found[1, 4]) and simulated.isfinite().all()
+    simulated[0, 4] = torch.nan
+    assert torch.equal(simulated.nan_to_num(9), truth[1:].nan_to_num(9))
 
 
 def test_training_windows_stand_round_the_simulated_pose(begun):

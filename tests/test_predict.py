@@ -481,6 +481,14 @@ def test_several_persons_an_image_and_cocos_results(photos, tmp_path):
                        content["images"][0]["persons"][1]["joints"], atol=0.01)
 
 
+def test_a_box_is_looked_at_with_a_margin(photos, tmp_path, monkeypatch):
+    seen, find = [], Posing.find
+    monkeypatch.setattr(Posing, "find", lambda self, photos, boxes: seen.append(boxes) or find(self, photos, boxes))
+    for flags in ([], ["--box-margin", "2"]):
+        run(photos[0] / "p0.png", "--box", "20", "30", "60", "50", "--out", tmp_path / str(len(flags)), *PLAIN, *flags)
+    assert [boxes[0].tolist() for boxes in seen] == [[[16, 16, 48]], [[0, 0, 80]]]
+
+
 def test_a_detector_tells_who_is_looked_at(photos, tmp_path, monkeypatch):
     """First a network of random weights, then a stand-in: a person, a dog, one in doubt and an empty box."""
     torch.manual_seed(0)

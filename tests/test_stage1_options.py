@@ -209,6 +209,13 @@ def first_batch(it, *flags):
     return next(train_stage1.batches(it, [torch.arange(len(it.crops))], torch.Generator().manual_seed(0), settings))
 
 
+def test_a_mirrored_person_has_left_and_right_exchanged():
+    it = persons(LSP, torch.zeros(8, 96, 96, 3, dtype=torch.uint8), Pixels(3, 8, (0.0,) * 3, (1.0,) * 3))
+    it.joints_px = torch.rand(8, 14, 2, generator=torch.Generator().manual_seed(0)) * 60 + 18
+    plain, mirrored = (first_batch(it, "--scale", "1", "1", "--flip", flip)[1] for flip in "01")
+    assert torch.allclose(mirrored, plain[:, LSP.mirror] * torch.tensor([-1.0, 1.0]), atol=1e-5)
+
+
 def test_windows_may_be_larger_than_what_is_stored_and_are_grey_there():
     """As the boxes of the TensorFlow line, 1.2 to 2 times the joints' own."""
     white = torch.full((8, 96, 96, 3), 255, dtype=torch.uint8)

@@ -2,6 +2,7 @@
 import importlib
 import json
 import sys
+import textwrap
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +13,7 @@ import run as run_script
 import train_stage1
 import train_stage2
 from deeppose.errors import UserError
+from deeppose.reports import PROJECT
 from deeppose.settings import parse_settings, preset_names, read_preset
 from deeppose.steps import command_of, labels, run_steps
 
@@ -98,12 +100,26 @@ def test_labels_and_commands(modules):
 
 @pytest.mark.parametrize("name", preset_names())
 def test_every_preset_is_one_that_its_scripts_take(name):
-    content = read_preset(name)
+    taken(name, read_preset(name))
+
+
+def taken(name, content):
+    """Each setting of a preset arrives at its script."""
     for section in [key for key, value in content.items() if isinstance(value, dict)]:
         script = importlib.import_module(section)
         settings = vars(parse_settings(vars(script), ["--preset", name]))
         for key, value in content[section].items():
             assert settings[key] == (tuple(value) if isinstance(value, list) else value), (section, key)
+
+
+def test_the_guides_own_preset_is_one(tmp_path):
+    guide = (PROJECT / "docs/own_dataset.md").read_text(encoding="utf-8")
+    block = guide[guide.index('    data = "coco_data"'):guide.index("\nand run all of it")]
+    path = tmp_path / "mine.toml"
+    path.write_text(textwrap.dedent(block))
+    content = read_preset(str(path))
+    assert content["data"] == "coco_data" and {"coco_data", "train_stage1", "test_stage1"} < content.keys()
+    taken(str(path), content)
 
 
 def test_the_papers_preset_is_the_constants_as_they_stand():

@@ -16,6 +16,7 @@ from deeppose.devices import Cores, choose_device, peak_memory, threads_for
 from deeppose.errors import Failure, UserError
 from deeppose.reports import PROJECT
 from deeppose.training import (
+    epoch_generators,
     index_batches,
     learning_rate_at,
     make_optimiser,
@@ -31,6 +32,18 @@ def test_batches_cover_every_row_once_in_nearly_equal_sizes():
     assert [len(b) for b in batches] == [21, 21, 21, 20, 20]
     joined = torch.cat(list(batches))
     assert joined.sort().values.tolist() == list(range(100, 203)) and joined.tolist() != list(range(100, 203))
+
+
+def test_epochs_differ_in_order_and_in_what_is_drawn():
+    def drawn(epoch, seed=3, rank=0):
+        generators = epoch_generators(torch.device("cpu"), epoch, seed, rank=rank)
+        return [*(torch.rand(4, generator=generator) for generator in generators), torch.rand(4)]
+
+    assert all(map(torch.equal, drawn(2), drawn(2)))
+    for other in (drawn(3), drawn(2, seed=4)):
+        assert not any(map(torch.equal, drawn(2), other))
+    # processes take shares of one order, and draw for themselves
+    assert [torch.equal(*pair) for pair in zip(drawn(2), drawn(2, rank=1))] == [True, False, False]
 
 
 def test_schedules_by_hand():
