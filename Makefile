@@ -1,6 +1,6 @@
 # make        what the rest needs, in .venv
 # make demo   the six steps on drawn figures, everything under demo/
-# make test   the tests
+# make test   the tests, with what only some commands need
 # make bench  speed beside the published figures, about five minutes
 # Each creates .venv with the requirements the first time.
 PYTHON ?= python3
@@ -13,7 +13,7 @@ install: .venv/installed
 demo: .venv/installed
 	$(RUN) demo.py
 
-test: .venv/installed
+test: .venv/tested
 	$(RUN) -m ruff check .
 	$(RUN) -m pytest -n 2 --dist loadfile
 
@@ -24,6 +24,10 @@ bench: .venv/installed
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed; try: make PYTHON=python3.12')"
 	$(PYTHON) -m venv .venv
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+.venv/tested: .venv/installed requirements-extra.txt
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-extra.txt
 	touch $@
 
 clean:
