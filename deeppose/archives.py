@@ -90,8 +90,13 @@ def members(path):
             names = [info.filename for info in archive.infolist() if not info.is_dir()]
     else:
         names = []
-    return sorted(name for name in names
-                  if "__MACOSX" not in name.split("/") and not PurePosixPath(name).name.startswith("._"))
+    return sorted(name for name in names if not is_shadow(name))
+
+
+def is_shadow(path):
+    """Whether a file is one that macOS adds beside another."""
+    path = PurePosixPath(path)
+    return "__MACOSX" in path.parts or path.name.startswith("._")
 
 
 def images_in(members, folder):

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from .archives import IMAGE_SUFFIXES
+from .archives import IMAGE_SUFFIXES, is_shadow
 from .errors import UserError
 
 VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".mts", ".m2ts",
@@ -92,7 +92,7 @@ def _below(folder, seen):
     with os.scandir(folder) as entries:
         entries = sorted(entries, key=lambda entry: (entry.is_symlink(), by_numbers(entry.name)))
     for entry in entries:
-        if not entry.is_dir() and not entry.name.startswith("._"):  # shadow files that macOS adds
+        if not entry.is_dir() and not is_shadow(entry.name):
             yield entry.path
     for entry in entries:
         if entry.is_dir():

@@ -101,5 +101,4 @@ def _not_there(home, what, flag):
 def _matches(home, depth, pattern):
     """Paths without the shadow files that macOS adds; an absolute pattern's are its own."""
     paths = map(Path, glob.glob(os.path.join(glob.escape(str(home)), depth + pattern)))
-    return [path for path in paths
-            if path.exists() and not path.name.startswith("._") and "__MACOSX" not in path.parts]
+    return [path for path in paths if path.exists() and not archives.is_shadow(path.as_posix())]
