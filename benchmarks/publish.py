@@ -2,7 +2,8 @@
 
     python benchmarks/publish.py --folder runs/alexnet-scratch --name lsp_alexnet_scratch
 
-Reads   FOLDER/runs/stage<s>.json of the last stage tested, FOLDER/checkpoints/stage*.pt, FOLDER/data/dataset.json
+Reads   FOLDER/runs/stage<s>.json of the last stage tested, FOLDER/checkpoints/stage*.pt, FOLDER/data/dataset.json, and
+        the weights BESIDE
 Writes  results/NAME.json  scores, best epochs, settings and provenance of trainings, those included that a training
                            went on from, and of the test; a machine's own folders as the project names them: data/raw
                            and runs
@@ -20,6 +21,7 @@ from deeppose.settings import parse_settings  # noqa: E402
 
 FOLDER = "runs/alexnet-scratch"  # of the run: holds checkpoints/ and runs/
 NAME = ""                        # of the result
+BESIDE: tuple[str, ...] = ()     # weights of trainings that were compared with it on validation persons
 RESULT_DIR = "results"           # where NAME.json goes
 
 
@@ -41,6 +43,8 @@ def main(argv=None):
         content[f"training of stage {number}"] = [
             training_of(path) for path in sorted(folder.glob(f"checkpoints/stage{number}_*.pt"))
             if not path.stem.endswith("_last")]
+    if settings.beside:
+        content["trainings compared with it"] = [training_of(Path(path)) for path in settings.beside]
     # whatever the machine: where its raw data lie, and where the run does
     prepared = arrays.load_json(folder / "data/dataset.json", "python lsp_data.py")
     for place, name in ((prepared["settings"]["raw_dir"], "data/raw"), (str(folder.resolve().parent), "runs")):

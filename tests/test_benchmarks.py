@@ -222,13 +222,15 @@ def test_a_published_training_tells_of_those_it_went_on_from(benchmark, tmp_path
                     "settings": {"weights": str(weights), "epochs": 1}, "provenance": {"seed": 0}}, path)
     arrays.save_json(tmp_path / "second/runs/stage1.json", {"pck@0.2": 50})
     arrays.save_json(tmp_path / "second/data/dataset.json", {"settings": {"raw_dir": str(raw)}, "read": f"{raw}/a.zip"})
-    benchmark("publish").main(["--folder", str(tmp_path / "second"), "--name", "two", "--result-dir", str(tmp_path)])
+    benchmark("publish").main(["--folder", str(tmp_path / "second"), "--name", "two", "--result-dir", str(tmp_path),
+                               "--beside", str(first)])
     content = arrays.load_json(tmp_path / "two.json", "")
     training = content["training of stage 1"]
     assert content["stage 1"] == {"pck@0.2": 50}
     assert training["minutes"] == 2 and training["settings"]["weights"] == "runs/first/checkpoints/stage1.pt"
     earlier = training["initial weights"]
     assert earlier["minutes"] == 1 and earlier["settings"]["weights"] == "none" and "initial weights" not in earlier
+    assert content["trainings compared with it"] == [earlier]
 
 
 def test_the_ablation_compares_rows_on_validation_persons(benchmark, raw_dir, tmp_path, monkeypatch, capsys):
