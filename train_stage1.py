@@ -112,7 +112,8 @@ PLACES = ("preset", "data_dir", "checkpoint_dir", "run_dir", "device", "threads"
           "resume", "restart", "compile", "every", "training_persons", "tensorboard")
 # what --resume can't change
 FIXED = ("network", "backbone", "frozen_stages", "freeze_batchnorm", "input_size", "loss", "dropout", "optimiser",
-         "average_decay", "seed", "batch_size", "global_contrast", "heatmap_sigma", "without")
+         "average_decay", "seed", "batch_size", "global_contrast", "heatmap_sigma", "without", "weights",
+         "initial_accumulator")
 
 
 def main(argv=None):
@@ -174,8 +175,10 @@ def train(settings, group):
     group.wait()  # all have read what is about to be written
     course.begin(network, optimiser, average, state, writes=group.first)
 
-    print(f"{settings.backbone} at {settings.input_size} px on {device}: {len(rows['train'])} training and "
-          f"{len(rows['validation'])} validation persons"
+    learnt = len(rows["train"].unique())
+    print(f"{settings.backbone} at {settings.input_size} px on {device}: {learnt} training"
+          + (f" ({len(rows['train'])} a pass)" if learnt < len(rows["train"]) else "")
+          + f" and {len(rows['validation'])} validation persons"
           + (f"; {group.size} processes, batches of {settings.batch_size} persons in all, learning rate "
              f"{settings.learning_rate:g} as set" if group.size > 1 else "")
           + (f"; going on after epoch {len(course.history)}" if state else ""), flush=True)
@@ -220,7 +223,9 @@ def train(settings, group):
                       "nearly one mean pose; try a higher --learning-rate, another --optimiser or less --dropout")
     course.finish()
     measure = measure_of(settings.best_by, persons.skeleton).removeprefix("validation_")
-    print(f"best epoch {course.best_epoch} by validation {measure}: {course.final}")
+    best = course.best >= max(map(course.score, course.history))
+    print(f"best epoch {course.best_epoch}{f' by validation {measure}' if best else ', by an earlier --best-by'}: "
+          f"{course.final}")
     print(next_command(globals(), settings, "test_stage1.py"))
 
 
@@ -244,6 +249,8 @@ def rows_of(persons, settings, group):
                         "step for BatchNorm; take another")
     drawn = np.random.default_rng(settings.seed).permutation(np.flatnonzero(~persons.held_out & (times > 0)))
     rows["scored"] = torch.tensor(drawn[:settings.training_persons], device=persons.device)
+    if 0 < len(rows["scored"]) < group.size:
+        raise UserError(f"--training-persons {settings.training_persons} leaves a process without one; take more")
     return rows
 
 
@@ -272,7 +279,8 @@ def course_of(persons, rows, settings):
                 "provenance": provenance(settings, sum(row["seconds"] for row in course.history), persons.device)}
 
     return Course(Path(settings.checkpoint_dir, "stage1.pt"), plain_settings(settings), PLACES,
-                  {"data": persons.labels}, "the same command with --restart", score, content, FIXED, early=True)
+                  {"data": persons.labels}, "the same command with --restart", score, content, FIXED, early=True,
+                  added=("calibration",))
 
 
 def step_log(course, state, settings, group):

@@ -29,7 +29,7 @@ from deeppose.claims import claimed
 from deeppose.course import Course
 from deeppose.crops import image_buffer, make_windows, reduction_for, sample_windows, to_window
 from deeppose.devices import Cores, Stopwatch, choose_device, mixed_precision, peak_memory
-from deeppose.distributed import process_group
+from deeppose.distributed import process_group, smallest_share
 from deeppose.drawing import training_curves
 from deeppose.persons import load_persons
 from deeppose.reports import provenance
@@ -150,6 +150,9 @@ def train_network(name, learner, settings, mixed, cores):
     if not len(rows):
         raise UserError(f"{name} is annotated on no training person; prepare other persons: "
                         f"{data.persons.prepare}")
+    if smallest_share(len(rows), settings.batch_size, 1) < learner.least:
+        raise UserError(f"--batch-size {settings.batch_size} gives too few of {len(rows)} windows a step for "
+                        "BatchNorm; take another")
     state = course.left(restart=settings.restart)
 
     seed = settings.seed + 1000 * (skeleton.index(name) if name != SHARED else 0)  # whatever was trained before
@@ -209,13 +212,16 @@ def course_of(name, learner, settings, baseline):
 
     area = f"{progress(data.persons.skeleton)}_area"
     return Course(cascade_path(settings.checkpoint_dir, settings.stage, name), plain_settings(settings), PLACES,
-                  {f"output of stage {settings.stage - 1}": data.errors.fingerprint, "data": data.persons.labels},
+                  {f"output of stage {settings.stage - 1}": data.errors.fingerprint, "data": data.persons.labels,
+                   "output, with or without the flip test": str(data.errors.flip_test)},
                   f"the same command with --joints {name} --restart".replace(f"--joints {SHARED} ", ""),
                   lambda row: row[area if area in row else "pdj_area"], content, baseline=baseline)  # older ones' name
 
 
 class JointLearner:
     """An AlexNet of one joint, or of all: what it sees, and how it is scored."""
+
+    least = 1  # windows a step
 
     def __init__(self, name, data, settings):
         joints = data.persons.skeleton.joints
@@ -232,7 +238,7 @@ class JointLearner:
 
     def rows(self):
         """(P, 2) person and joint, as often as a pass sees them."""
-        pairs = training_pairs(self.data, self.targets)
+        pairs = training_pairs(self.data, self.targets, self.settings.flip > 0)
         return pairs.repeat_interleave(times_a_pass(self.data, self.settings)[pairs[:, 0]], 0)
 
     def new_network(self):
@@ -257,6 +263,10 @@ class PoseLearner:
 
     def __init__(self, name, data, settings):
         self.data, self.settings = data, settings
+
+    @property
+    def least(self):
+        return 2 if self.settings.crop_size <= 32 else 1  # where features are one place
 
     @staticmethod
     def names(settings, skeleton):
@@ -304,7 +314,7 @@ class PoseLearner:
         return pose_scores(network and folded(network), self.data, self.settings.crop_size)
 
     def facts(self, network):
-        return {"upright": self.settings.upright, "agreement": self.settings.agreement,
+        return {"upright": self.settings.upright, "agreement": float(self.settings.agreement),
                 "input_size": self.settings.crop_size, "global_contrast": network.global_contrast}
 
 
@@ -318,7 +328,7 @@ def times_a_pass(data, settings):
 
 def print_skipped(name, finished, data, settings, path):
     changed = changed_settings(finished["settings"], plain_settings(settings), ignore=PLACES)
-    stale = finished["refines"] != data.errors.fingerprint
+    stale = (finished["refines"], finished["flip_test"]) != (data.errors.fingerprint, data.errors.flip_test)
     print(f"{name}: finished already, skipped ({path})")
     if changed:
         print(f"note: {name} was trained with other settings: {changed}; --restart trains it anew")
@@ -350,13 +360,23 @@ def stop_if_other_stages(data, settings):
 
 
 def stop_if_other_kind(names, settings, skeleton):
-    """Raise UserError where networks of another kind stand in the same stage, which would be refused after training."""
+    """Raise UserError where networks of another kind stand in the same stage, which would be refused after training, or
+    such as would leave nothing to the one that is to be trained."""
     for name in {SHARED, *skeleton.joints} - set(names):
         path = cascade_path(settings.checkpoint_dir, settings.stage, name)
         if path.exists() and load_cascade_checkpoint(path, settings.stage)["kind"] != settings.network:
             raise UserError(f"{path.resolve()} is of another kind of network than --network {settings.network}, and a "
                             f"stage has one kind; remove stage {settings.stage}'s networks, or name another folder "
                             "with --checkpoint-dir")
+    if names == (SHARED,):
+        own = [name for name in skeleton.joints if cascade_path(settings.checkpoint_dir, settings.stage, name).exists()]
+        if len(own) == len(skeleton.joints):
+            raise UserError(f"each joint has a network of its own in {settings.checkpoint_dir}, which goes before a "
+                            f"shared one; remove stage {settings.stage}'s networks, or name another folder with "
+                            "--checkpoint-dir")
+        if own:
+            print(f"note: {', '.join(own)}: networks of their own in {settings.checkpoint_dir}, which go before a "
+                  "shared one")
 
 
 def batches(data, chosen, outside, generator, settings):

@@ -71,9 +71,10 @@ class PoseData(CascadeData):
         return truth + errors * self.diameters[rows, None, None]
 
 
-def training_pairs(data, targets):
-    """(P, 2) person and joint to train, wherever the joint or its mirror partner is annotated on a training person."""
-    usable = data.annotated | data.annotated[:, data.mirror]
+def training_pairs(data, targets, mirrored=True):
+    """(P, 2) person and joint to train, wherever the joint or, if windows may be mirrored, its mirror partner is
+    annotated on a training person."""
+    usable = data.annotated | data.annotated[:, data.mirror] if mirrored else data.annotated
     usable = usable[:, targets] & ~data.held_out[:, None]
     person, column = usable.nonzero(as_tuple=True)
     return torch.stack([person, targets[column]], 1)

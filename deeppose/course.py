@@ -32,15 +32,16 @@ class Course:
     baseline  the score to beat; without a better epoch the network is left as it was before the first
     content   function: (weights, course) -> what `final` holds
     early     write `final` after each better epoch already, so that it can be tried, where no other would be lost
+    added     names of what others add to `final`, which stays there as long as the weights are the same
     """
 
     def __init__(self, final, settings, places, ties, again, score, content, fixed=None, baseline=-math.inf,
-                 early=False):
+                 early=False, added=()):
         self.final, self.last = Path(final), Path(final).with_name(f"{Path(final).stem}_last.pt")
         self.settings, self.places, self.fixed, self.ties = settings, places, fixed, ties
-        self.again, self.score, self.content, self.baseline = again, score, content, baseline
+        self.again, self.score, self.content, self.baseline, self.added = again, score, content, baseline, added
         self.begun, self.history, self.best_epoch, self.weights = secrets.token_hex(8), [], 0, None
-        self.replaces, self.finished, self.early = "", False, early
+        self.restarted, self.replaces, self.finished, self.early = False, "", False, early
         self.steps = []  # rows of a finer log, which stand with their epochs: an epoch that is done anew adds its again
 
     @property
@@ -70,7 +71,7 @@ class Course:
         Raises  UserError where something else is there that would be lost, or nothing where something is asked for
         """
         if restart:
-            self.replaces = self._owner()
+            self.restarted, self.replaces = True, self._owner() or ""
             return None
         if not self.last.exists():
             if resume:
@@ -78,7 +79,7 @@ class Course:
             return None
         state = self._state()
         for name, text in self.ties.items():
-            if state["ties"].get(name) != text:
+            if state["ties"].get(name, text) != text:  # which older ones may lack
                 raise UserError(f"{self.last} was begun on other {name}; run: {self.again}")
         if resume and self.fixed is not None:
             chosen = {name: self.settings[name] for name in self.fixed}
@@ -151,7 +152,7 @@ class Course:
         """Write the finished network; keep: also what going on with more epochs needs."""
         self.finished = True
         if self.writes:
-            self._save_final()
+            self._save_final(self._added())
             self._save() if keep else self.last.unlink()
 
     @contextlib.contextmanager
@@ -165,7 +166,7 @@ class Course:
             yield
         except KeyboardInterrupt:
             print(f"\ninterrupted; {name}: {len(self.history)} epochs stand; the same command goes on"
-                  + (", without --restart" if self.replaces else ""))
+                  + (", without --restart" if self.restarted else ""))
             with contextlib.suppress(OSError):
                 self._draw(curves)
             raise
@@ -194,8 +195,22 @@ class Course:
         except Failure:
             return ""  # broken
 
-    def _save_final(self):
-        save_checkpoint(self.final, {**self.content(self.weights, self), "begun": self.begun})
+    def _added(self):
+        """What others have added to `final`, if it holds these weights."""
+        if not self.added or self._owner() != self.begun:
+            return {}
+        before = load_checkpoint(self.final, self.again)
+        added = {name: before[name] for name in self.added if name in before}
+        now = self.content(self.weights, self)["weights"]
+        if before["weights"].keys() == now.keys() and all(
+                torch.equal(value, now[name].cpu()) for name, value in before["weights"].items()):
+            return added
+        for name in added:
+            print(f"note: the {name} that {self.final} held was of the weights before")
+        return {}
+
+    def _save_final(self, added=None):
+        save_checkpoint(self.final, {**self.content(self.weights, self), **(added or {}), "begun": self.begun})
 
     def _save(self):
         if self.writes:

@@ -148,7 +148,8 @@ def _interval(drawn):
     """The middle 95% along the first axis; NaN where a fortieth or more of the draws are."""
     drawn = np.sort(np.asarray(drawn, np.float64), axis=0)  # NaN last
     place = 0.025 * (len(drawn) - 1)
-    return drawn[round(place)], drawn[round(len(drawn) - 1 - place)]
+    low, high = drawn[round(place)], drawn[round(len(drawn) - 1 - place)]
+    return np.where(np.isnan(high), np.nan, low), high
 
 
 def _pair(low, high):

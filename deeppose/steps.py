@@ -1,6 +1,8 @@
 """Several steps run one after another in one process, gone on with where they were interrupted."""
 from pathlib import Path
 
+import torch
+
 from . import arrays
 from .claims import claimed
 from .devices import Stopwatch
@@ -81,6 +83,9 @@ def _run(module, flags, given):
         if hasattr(module, name) and flag not in flags:
             flags += [flag, str(value)]
     print(f"\n$ {command_of(module, flags)}", flush=True)
-    watch = Stopwatch()
-    module.main(flags)
+    watch, threads = Stopwatch(), torch.get_num_threads()
+    try:
+        module.main(flags)
+    finally:
+        torch.set_num_threads(threads)  # a step that gave way to other programs leaves fewer
     return round(watch.seconds, 1)

@@ -61,6 +61,8 @@ def test_intervals_hold_what_they_are_of_and_empty_bins_have_none():
     assert all(low <= right <= high for low, right, high in zip(curve["low"], curve["right"], curve["high"]))
     assert found["calibration_error"]["all"] < 4 and found["calibration_error"][found["worst_joint"]] == max(
         found["calibration_error"][name] for name in "abcd")
+    again = np.array([np.nan] * 100 + [0.1 * each for each in range(900)])
+    assert np.isnan(reliability._interval(again)).all() and np.isfinite(reliability._interval(again[90:])).all()
     low, high = found["intervals"]["auroc"]
     assert low < found["auroc"] < high
     rare = reliability.reliability(np.full((5, 1), 0.55), np.ones((5, 1)), draws=20)

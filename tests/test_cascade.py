@@ -203,7 +203,7 @@ def test_nobody_held_out_is_learnt_from_and_oversampled_persons_come_several_tim
         annotated=annotated, held_out=torch.tensor([False, True, False, False]), device=torch.device("cpu"),
         mirror=torch.tensor(LSP.mirror),
         persons=SimpleNamespace(sources=np.array(["lsp", "lsp", "lspet", "lsp"]), skeleton=LSP)), \
-        SimpleNamespace(oversample=("lsp=2",))
+        SimpleNamespace(oversample=("lsp=2",), flip=0.5)
     assert train_stage2.PoseLearner("shared", *given).rows().tolist() == [0, 0, 2]
     assert train_stage2.JointLearner("neck", *given).rows().tolist() == [[0, NECK]] * 2 + [[2, NECK]]
 
@@ -237,6 +237,16 @@ def test_windows_are_alike_in_training_and_at_test(tmp_path, monkeypatch):
     windows, reach = stage.windows(again.poses_px, LSP, persons.box_side)
     assert torch.allclose(windows, make_windows(*again.squares(again.poses_px)), atol=1e-4)
     assert torch.allclose(reach, again.reach) and again.reach[0] == pytest.approx(0.3 * 0.2 * persons.box_side)
+
+
+def test_without_mirroring_only_the_joint_itself_is_learnt_from():
+    truth = poses(40)
+    truth[:20, R_KNEE] = torch.nan
+    data, targets = cascade_data([0, 0], truth, poses(40, seed=1)), torch.tensor([R_KNEE])
+    learner = train_stage2.JointLearner("r_knee", data, SimpleNamespace(oversample=(), flip=0.0))
+    assert len(train_stage2.training_pairs(data, targets)) == 40
+    data.persons.sources = np.full(40, "lsp")
+    assert learner.rows()[:, 0].tolist() == list(range(20, 40))
 
 
 class Brightest(torch.nn.Module):

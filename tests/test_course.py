@@ -80,6 +80,35 @@ def test_an_earlier_network_stays_until_its_successor_is_finished(tmp_path):
     assert weight(tmp_path / "stage1.pt") == 2
 
 
+def test_begun_anew_where_nothing_was_it_can_be_gone_on_with(tmp_path, capsys):
+    it = course(tmp_path)
+    assert it.left(restart=True) is None
+    with pytest.raises(KeyboardInterrupt), it.told("stage 1"):
+        go(it, [1.0])
+        raise KeyboardInterrupt
+    assert "the same command goes on, without --restart" in capsys.readouterr().out
+    again = course(tmp_path)
+    begin(again, again.left())
+    assert len(again.history) == 1
+    with pytest.raises(KeyboardInterrupt), again.told("stage 1"):
+        raise KeyboardInterrupt
+    assert "the same command goes on\n" in capsys.readouterr().out
+
+
+def test_what_others_added_stays_as_long_as_the_weights_do(tmp_path, capsys):
+    for scores, kept in ([5.0], True), ([90.0], False):  # a worse epoch, a better one
+        folder = tmp_path / str(kept)
+        it = course(folder, added=("calibration",))
+        go(it, [10.0])
+        it.finish()
+        save_checkpoint(it.final, load_checkpoint(it.final, "") | {"calibration": [1, 2]})
+        again = course(folder, {"epochs": 9, "rate": 1.0, "device": "cpu"}, added=("calibration",))
+        go(again, scores, begin(again, again.left(resume=True)))
+        again.finish()
+        assert load_checkpoint(it.final, "").get("calibration") == ([1, 2] if kept else None)
+        assert ("the calibration that" in capsys.readouterr().out) != kept
+
+
 def test_what_was_begun_otherwise_is_refused_and_named(tmp_path):
     go(course(tmp_path), [1.0])
     with pytest.raises(UserError, match="begun on other data; run: python train.py --restart"):

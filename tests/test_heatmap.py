@@ -121,6 +121,7 @@ def test_layers_begin_as_the_papers():
 
 @pytest.mark.parametrize("options, said", [
     ({"loss": "smooth_l1"}, "--loss smooth_l1: --network heatmap .*; it takes mse"),
+    ({"loss": "rle"}, "--loss rle: --network heatmap .*; it takes mse"),
     ({"heatmap_sigma": 0.0}, "heatmap_sigma 0.0 is no deviation"),
     ({"backbone": "alexnet"}, "no backbone named 'alexnet' for this network")])
 def test_what_it_can_not_be_is_told(options, said):

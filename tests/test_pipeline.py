@@ -190,9 +190,14 @@ def test_each_network_is_loaded_once(copy, monkeypatch):
 
 
 def test_a_shared_network_and_a_third_stage(copy, capsys):
+    with pytest.raises(UserError, match="each joint has a network of its own in .*, which goes before a shared one"):
+        step(train_stage2, copy, *STAGE2, "--epochs", "1", "--shared-network")
     for path in (copy / "checkpoints").glob("stage2_*"):
-        path.unlink()
+        if path.stem != "stage2_neck":
+            path.unlink()
     step(train_stage2, copy, *STAGE2, "--epochs", "1", "--shared-network")
+    assert "note: neck: networks of their own in" in capsys.readouterr().out
+    (copy / "checkpoints/stage2_neck.pt").unlink()
     step(generate_train_output, copy, "--stage", "2")
     assert np.load(copy / "data/train_output_stage2.npy").shape == (30, 14, 2)
     assert (copy / "data/error_model_stage2.npz").exists() and (copy / "data/deltas_stage2.npy").exists()
@@ -234,12 +239,23 @@ def test_data_prepared_anew_is_told_from_what_was_made_of_the_old(copy, raw_dir,
     assert "warning" not in capsys.readouterr().out  # the same split at another size
 
 
-def test_the_flip_test_changes_predictions_and_follows_to_step_6(copy):
+def test_the_flip_test_changes_predictions_and_follows_to_step_6(copy, monkeypatch, capsys):
     plain = np.load(copy / "runs/stage1_predictions.npy")
     step(step3, copy, "--flip-test")
     flipped = np.load(copy / "runs/stage1_predictions.npy")
     assert np.abs(flipped - plain).max() > 0.01
+    begun = [*STAGE2, "--epochs", "2", "--joints", "l_knee"]
+    with monkeypatch.context() as patch:
+        interrupt(patch, train_stage2, epoch=2, batch=0)
+        with pytest.raises(KeyboardInterrupt):
+            step(train_stage2, copy, *begun, "--restart")
     step(generate_train_output, copy, "--flip-test")
+    with pytest.raises(UserError, match="was begun on other output, with or without the flip test"):
+        step(train_stage2, copy, *begun)
+    (copy / "checkpoints/stage2_l_knee_last.pt").unlink()
+    capsys.readouterr()
+    step(train_stage2, copy, *STAGE2, "--epochs", "1", "--joints", "neck")
+    assert "warning: neck was trained on other output of stage 1" in capsys.readouterr().out
     step(train_stage2, copy, *STAGE2, "--epochs", "1", "--joints", "neck", "--restart")
     for path in (copy / "checkpoints").glob("stage2_*"):
         if path.stem != "stage2_neck":
@@ -309,7 +325,7 @@ def test_a_data_set_can_come_several_times_a_pass():
 def test_persons_who_come_several_times_are_seen_so_often(trained, tmp_path, capsys):
     shutil.copytree(trained / "data", tmp_path / "data")
     step(train_stage1, tmp_path, *STAGE1, "--epochs", "1", "--oversample", "lsp=3")
-    assert "72 training and 6 validation persons" in capsys.readouterr().out  # 24 of them, three times
+    assert "24 training (72 a pass) and 6 validation persons" in capsys.readouterr().out
 
 
 def test_training_can_begin_with_a_trained_stage_1(trained, tmp_path, capsys):
@@ -467,9 +483,18 @@ def test_the_same_command_again_leaves_a_finished_stage_1_as_it_is(copy, capsys)
     assert (copy / "checkpoints/stage1.pt").read_bytes() == before
 
 
-def test_a_finished_stage_1_can_be_trained_on_for_more_epochs(copy):
+def test_a_finished_stage_1_can_be_trained_on_for_more_epochs(copy, capsys):
+    with pytest.raises(UserError, match=r"\(weights none -> imagenet\), which can't be changed on the way"):
+        step(train_stage1, copy, *STAGE1, "--epochs", "3", "--resume", "--weights", "imagenet")
     step(train_stage1, copy, *STAGE1, "--epochs", "3", "--resume")
-    assert len(history(copy / "checkpoints/stage1.pt")) == 3
+    rows = history(copy / "checkpoints/stage1.pt")
+    assert len(rows) == 3
+    capsys.readouterr()
+    step(train_stage1, copy, *STAGE1, "--epochs", "3", "--resume", "--best-by", "loss")  # which stays of its epoch
+    best = max(rows, key=lambda row: row["pdj"])  # the first of those
+    lowest = best["validation_loss"] == min(row["validation_loss"] for row in rows)
+    assert f"best epoch {best['epoch']}{' by validation loss' if lowest else ', by an earlier --best-by'}: " in \
+        capsys.readouterr().out
 
 
 def test_resuming_what_patience_ended_trains_no_epoch_more(trained, tmp_path):

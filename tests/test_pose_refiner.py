@@ -28,7 +28,7 @@ from deeppose.stored_crops import to_image_px
 from networks.integral import IntegralNet
 from networks.one_graph import OneGraph
 from networks.pose_refiner import BEYOND, PoseRefiner, begun_as
-from networks.trained_stages import calibration_of, load_stages, run_with_confidence
+from networks.trained_stages import PoseStage, calibration_of, load_stages, run_with_confidence
 from tests.interruption import interrupt
 from tests.test_own_skeleton import prepare
 
@@ -362,11 +362,18 @@ def test_what_is_no_better_moves_nothing_and_keeps_the_confidence(copy, monkeypa
     assert torch.equal(first, second) and torch.equal(own, other)
 
 
+def test_a_whole_number_of_agreement_is_kept_as_any_other():
+    settings = SimpleNamespace(upright=False, agreement=1, crop_size=32)  # AGREEMENT = 1, edited in the script
+    facts = train_stage2.PoseLearner("shared", None, settings).facts(SimpleNamespace(global_contrast=False))
+    assert PoseStage.more_facts(facts | {"best_epoch": 1})["agreement"] == 1
+
+
 def test_what_does_not_fit_is_told(copy):
     for flags, message in ((["--joints", "neck"], "trains all joints at once; leave out --joints"),
                            (["--crop-size", "40"], "--network pose_refiner needs a multiple of 32"),
                            (["--errors", "gaussian"], "draws a whole pose's errors"),
                            (["--oversample", "mpii=2"], "--oversample mpii=2: expected one of lsp"),
+                           (["--batch-size", "1"], "--batch-size 1 gives too few of 18 windows a step for BatchNorm"),
                            (["--network", "alexnet"], "--crop-size 32: AlexNet's smallest is 67")):
         with pytest.raises(UserError, match=message):
             step(train_stage2, copy, *REFINER, *flags)

@@ -12,6 +12,7 @@ import torch
 import lsp_data
 import test_stage1 as step3
 import train_stage1
+from deeppose.distributed import Group
 from deeppose.errors import Failure, UserError
 from deeppose.persons import Persons
 from deeppose.pixels import Pixels
@@ -207,6 +208,17 @@ def first_batch(it, *flags):
     settings = parse_settings(vars(train_stage1), ["--input-size", "64", "--rotation", "0", "--shift", "0", "--colour",
                                                    "0", *flags])
     return next(train_stage1.batches(it, [torch.arange(len(it.crops))], torch.Generator().manual_seed(0), settings))
+
+
+def test_each_process_has_a_training_person_to_score():
+    it = persons(LSP, torch.zeros(8, 96, 96, 3, dtype=torch.uint8), Pixels(3, 8, (0.0,) * 3, (1.0,) * 3))
+    it.held_out[4:] = True
+    group = Group(0, 2, torch.device("cpu"))
+    for count, scored in ((0, 0), (2, 2), (9, 4)):
+        settings = parse_settings(vars(train_stage1), ["--training-persons", str(count)])
+        assert len(train_stage1.rows_of(it, settings, group)["scored"]) == scored
+    with pytest.raises(UserError, match="--training-persons 1 leaves a process without one; take more"):
+        train_stage1.rows_of(it, parse_settings(vars(train_stage1), ["--training-persons", "1"]), group)
 
 
 def test_a_mirrored_person_has_left_and_right_exchanged():

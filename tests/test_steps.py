@@ -6,6 +6,7 @@ import textwrap
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 import demo
 import lsp_data
@@ -43,6 +44,24 @@ def test_steps_get_the_folders_that_they_know(modules, tmp_path):
     assert CALLS == [("first", ["--x", "3", "--data-dir", str(tmp_path / "data")]),
                      ("second", ["--data-dir", "there"])]
     assert list(seconds) == ["first.py", "second.py"] and not (tmp_path / "steps.json").exists()
+
+
+def test_a_step_that_gave_way_to_others_leaves_the_next_its_threads(modules, tmp_path, monkeypatch):
+    seen = []
+
+    def main(flags):
+        seen.append(torch.get_num_threads())
+        torch.set_num_threads(1)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for module in modules:
+            monkeypatch.setattr(module, "main", main)
+        run_steps([(module, []) for module in modules], tmp_path, 0, "cpu")
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [2, 2]
 
 
 def test_what_is_recorded_is_not_run_again_but_the_last_step_is(modules, tmp_path, capsys):
@@ -205,7 +224,7 @@ def test_run_py_takes_all_steps_of_a_preset(monkeypatch, tmp_path):
         "calibrate.py --preset small", "test_stage2.py --preset small")]
     run_script.main(["--preset", "small", "--stages", "1"])
     assert len(taken["steps"]) == 4
-    with pytest.raises(UserError, match="python run.py --preset NAME, one of alexnet-.*, paper, small, or"):
+    with pytest.raises(UserError, match="python run.py --preset NAME, one of alexnet-.*, paper, scratch, small, or"):
         run_script.main([])
 
 
