@@ -16,7 +16,7 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-PART = re.compile(r"((?P<host>[^.]*)-)?(?P<process>\d+)\.part")  # the end of a temporary name; older ones lack the host
+PART = re.compile(r"(?P<host>[^.]*)-(?P<process>\d+)\.part")  # the end of a temporary name
 
 
 @contextlib.contextmanager
@@ -55,7 +55,7 @@ def remove_dead_parts(folder):
     """Remove the temporary files of processes of this machine that are no more."""
     for path in Path(folder).glob("*.part"):
         end = PART.fullmatch(".".join(path.name.split(".")[-2:]))
-        if end and end["host"] in (None, _host()) and not _lives(int(end["process"])):
+        if end and end["host"] == _host() and not _lives(int(end["process"])):
             path.unlink(missing_ok=True)
 
 

@@ -45,14 +45,15 @@ def test_temporary_files_of_dead_processes_go_and_others_stay(tmp_path):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     own = temporary_path(tmp_path / "a.npy").name
-    dead = [own.replace(f"-{os.getpid()}.part", f"-{ended.pid}.part"), f"older.npy.{ended.pid}.part"]
+    dead = own.replace(f"-{os.getpid()}.part", f"-{ended.pid}.part")
     alive = own.replace(f"-{os.getpid()}.part", f"-{os.getppid()}.part")
     elsewhere = f"a.npy.another_machine-{ended.pid}.part"
     assert socket.gethostname().split(".")[0][:5].replace("-", "_") in own
-    for name in (*dead, alive, elsewhere, "lsp_dataset.zip.part", "a.npy"):
+    others = f"holiday.mkv.{ended.pid}.part"  # no file of this project
+    for name in (dead, alive, elsewhere, others, "lsp_dataset.zip.part", "a.npy"):
         (tmp_path / name).touch()
     remove_dead_parts(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {alive, elsewhere, "lsp_dataset.zip.part", "a.npy"}
+    assert {path.name for path in tmp_path.iterdir()} == {alive, elsewhere, others, "lsp_dataset.zip.part", "a.npy"}
 
 
 def test_a_folder_that_can_not_be_one_is_the_users_mistake_and_a_refusal_the_machines(tmp_path):
