@@ -4,6 +4,7 @@ from torch import nn
 
 from deeppose.distributed import mean_over_processes
 from deeppose.errors import UserError
+from deeppose.losses import coordinate_loss
 from deeppose.precision import in_float32
 
 from .backbones import Stage1Network
@@ -26,7 +27,7 @@ class HeatmapNet(Stage1Network):
     input_step = 32  # the maps' side is eight times that of the last features, which round up
 
     def __init__(self, backbone="resnet18", joints=14, loss="mse", heatmap_sigma=2.0, channels=256, image_channels=3):
-        if loss != "mse":
+        if loss == "rle" or coordinate_loss(loss) != "mse":
             raise UserError(f"--loss {loss}: --network heatmap compares heatmaps, by their squares; it takes mse")
         if not heatmap_sigma > 0:
             raise UserError(f"heatmap_sigma {heatmap_sigma} is no deviation; take a positive one")
