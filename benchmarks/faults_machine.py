@@ -14,6 +14,8 @@ import numpy as np
 from faults_trial import Case
 from faults_user import ANEW, OUTPUTS
 
+from deeppose.claims import temporary_path
+
 DISK = 192 << 20  # bytes of a disk that is filled up
 PAGE = 4096
 
@@ -118,7 +120,8 @@ def two_run_trials(starts, scratch, steps):
 def after_a_dead_run(step, first, place):
     """The run that held the folder was killed: the same command goes well, and leaves nothing of it."""
     for name in ("data", "checkpoints", "runs"):  # a name as a process leaves it that is no more
-        (place / name / f"something.npy.{dead_process()}.part").write_bytes(b"half")
+        part = temporary_path(place / name / "something.npy")
+        part.with_name(part.name.replace(f"-{os.getpid()}.part", f"-{dead_process()}.part")).write_bytes(b"half")
     case = Case("two runs", "the run that was at work there was killed", step, first.flags, statuses=(0,),
                 rewrites=True)
     answer = trial.run_step(step, case.argv, place)
