@@ -89,16 +89,14 @@ def prepare(settings):
     if not files["test"]:
         persons.test = draw_test(persons.group, settings.test_share, generator)
     if settings.boxes == "bbox":
-        sides = settings.box_extension * persons.bbox[:, 2:].max(1)
-        corners = persons.bbox[:, :2] + persons.bbox[:, 2:] / 2 - sides[:, None] / 2
-        persons.boxes = np.column_stack([corners, sides])
+        persons.boxes = squared(persons.bbox, settings.box_extension)
     hashed = not settings.block and persons.first.sum() <= settings.duplicates_up_to
     with worker_map(settings.workers if len(persons) > 400 else 1) as parallel:
         found = survey(persons, skeleton, settings.largest_unreadable, parallel, lost,
                        channels=3 if settings.channels == "three" else 1, thumbnails=hashed, upright=True)
         persons = found.persons
         check_sizes(persons)
-        skeleton, unmeasured = measurable(skeleton, persons, settings)
+        skeleton, without = with_torso(skeleton, persons, settings)
         groups, pairs = near_duplicate_groups(found, settings.duplicate_distance) if hashed else (persons.group, ())
         if not files["test"]:  # of photographs that are nearly alike, one of which trains, none tests
             persons.test &= ~np.isin(groups, groups[~persons.test])
@@ -126,8 +124,8 @@ def prepare(settings):
     print(f"skeleton: {len(skeleton.joints)} joints, {len(skeleton.limbs)} limbs; mirror pairs: "
           f"{' '.join('='.join(pair) for pair in skeleton.pairs) or 'none'}; torso: "
           f"{' to '.join(skeleton.diameter) or 'none'}; head: {' to '.join(skeleton.head) or 'none'}")
-    for what, ends in unmeasured.items():
-        print(f"no {what}, and no scores that are measured with it: nobody {ends}")
+    if without:
+        print(without)
     print(f"box: {box}")
     if hashed:
         print(f"near-duplicate photographs: {len(pairs)} pairs; {len({pair['test_row'] for pair in duplicates})} test "
@@ -211,19 +209,19 @@ def persons_of(file, category, skeleton, folder, within, test, settings):
     names = list(dict.fromkeys(image[0] for image in images if image))
     members, faults = (dict(zip(names, values)) for values in named(folder, names, within))
     flat = (boxes[:, 2:4] <= 0).any(1)
-    # where no joint lies in the square that a network would see, nor on its edge
-    sides = settings.box_extension * boxes[:, 2:4].max(1, initial=0)
-    away = np.abs(joints + 0.5 - (boxes[:, :2] + boxes[:, 2:4] / 2)[:, None]).max(2)
-    empty = ~(away <= sides[:, None] / 2 + 1).any(1)
+    corners, sides = np.split(squared(boxes[:, :4], settings.box_extension)[:, None], [2], axis=2)
+    within_square = joints + 0.5 - corners  # on its edge is in it
+    empty = ~((within_square >= -1) & (within_square <= sides + 1)).all(2).any(1)
     if settings.boxes == "joints":  # which are looked at; what is no bbox is as none
         boxes = np.where(flat[:, None] & (np.arange(5) < 4), np.nan, boxes)  # not the area
         flat[:] = empty[:] = False
     lost, kept = [], []
     for row, (number, image) in enumerate(zip(found.numbers, images)):
         fault = "its image_id is none of the images" if image is None else faults[image[0]]
-        bbox = "bbox of {2:g} x {3:g} pixels at ({0:g}, {1:g})".format(*boxes[row])
-        if fault := fault or flat[row] and f"{bbox}; see --boxes joints" \
-                or empty[row] and f"{bbox} holds none of the joints; see --boxes joints":
+        if not fault and (flat[row] or empty[row]):
+            fault = "bbox of {2:g} x {3:g} pixels at ({0:g}, {1:g})".format(*boxes[row]) \
+                + " holds none of the joints" * (not flat[row]) + "; see --boxes joints"
+        if fault:
             lost.append({"source": source, "image": f"annotations[{number}]" + (f" in {image[0]}" if image else ""),
                          "reason": fault})
         else:
@@ -252,24 +250,22 @@ def draw_test(groups, share, generator):
     return test
 
 
-def measurable(skeleton, persons, settings):
-    """The skeleton without a torso or head that its names tell of and that nobody has, of those who test or of the
-    others; and what it is without, with the reason.
+def with_torso(skeleton, persons, settings):
+    """The skeleton, without the torso that its names tell of where nobody to train on or nobody to test has it; and a
+    sentence on that, "" where it stays.
 
     Raises UserError where the settings name such
     """
-    without = {}
-    for what, name in (("torso", "diameter"), ("head", "head")):
-        ends = getattr(skeleton, name)
-        known = ~np.isnan(persons.joints[:, [skeleton.index(end) for end in ends]]).any((1, 2))
-        for title, side in (("to train on", ~persons.test), ("to test", persons.test)):
-            if ends and not known[side].any():
-                without[what] = f"{title} has both {' and '.join(ends)} annotated"
-                if getattr(settings, name):
-                    raise UserError(f"--{name}: nobody {without[what]}; name two others")
-                skeleton = replace(skeleton, **{name: ()})
-                break
-    return skeleton, without
+    ends = list(map(skeleton.index, skeleton.diameter))
+    known = ~np.isnan(persons.joints[:, ends]).any((1, 2))
+    nobody = [title for title, side in (("to train on", ~persons.test), ("to test", persons.test))
+              if not known[side].any()]
+    if not nobody:
+        return skeleton, ""
+    why = f"nobody {nobody[0]} has both {' and '.join(skeleton.diameter)} annotated"
+    if settings.diameter:
+        raise UserError(f"--diameter: {why}; name two others")
+    return replace(skeleton, diameter=()), f"no torso, and no scores that are measured with it: {why}"
 
 
 def check_sizes(persons):
@@ -322,6 +318,12 @@ def oks_facts(persons, sigmas, ignored):
     return {"coco": {"image_id": persons.image_id, "annotation_id": persons.annotation_id, "area": persons.area,
                      "bbox": persons.bbox, "sigmas": sigmas,
                      "ignored": dict(zip(("image_id", "area", "bbox", "iscrowd"), map(list, zip(*near))))}}
+
+
+def squared(bbox, extension):
+    """Squares round bboxes (N, 4), their centres and `extension` times their longer sides: edges (N, 3)."""
+    sides = extension * bbox[:, 2:].max(1)
+    return np.column_stack([bbox[:, :2] + bbox[:, 2:] / 2 - sides[:, None] / 2, sides])
 
 
 def find_boxes(persons, settings):

@@ -121,7 +121,7 @@ def main(argv=None):
         names = kind.names(settings, persons.skeleton)
         data = kind.read(persons, settings)
         stop_if_other_stages(data, settings)
-        stop_if_other_kind(names, settings, persons.skeleton)
+        stop_if_other_networks(names, settings, persons.skeleton)
         mixed = mixed_precision(settings.mixed_precision, group.device)
         if group.size > 1:
             print(f"{group.size} processes; the first, whose epochs these are, trains {', '.join(group.own(names))}")
@@ -359,24 +359,23 @@ def stop_if_other_stages(data, settings):
                         f"in {settings.data_dir}; run again: {data.made_by}")
 
 
-def stop_if_other_kind(names, settings, skeleton):
+def stop_if_other_networks(names, settings, skeleton):
     """Raise UserError where networks of another kind stand in the same stage, which would be refused after training, or
     such as would leave nothing to the one that is to be trained."""
-    for name in {SHARED, *skeleton.joints} - set(names):
-        path = cascade_path(settings.checkpoint_dir, settings.stage, name)
-        if path.exists() and load_cascade_checkpoint(path, settings.stage)["kind"] != settings.network:
+    paths = {name: cascade_path(settings.checkpoint_dir, settings.stage, name) for name in (SHARED, *skeleton.joints)}
+    others = [name for name, path in paths.items() if name not in names and path.exists()]
+    for path in map(paths.get, others):
+        if load_cascade_checkpoint(path, settings.stage)["kind"] != settings.network:
             raise UserError(f"{path.resolve()} is of another kind of network than --network {settings.network}, and a "
                             f"stage has one kind; remove stage {settings.stage}'s networks, or name another folder "
                             "with --checkpoint-dir")
-    if names == (SHARED,):
-        own = [name for name in skeleton.joints if cascade_path(settings.checkpoint_dir, settings.stage, name).exists()]
-        if len(own) == len(skeleton.joints):
-            raise UserError(f"each joint has a network of its own in {settings.checkpoint_dir}, which goes before a "
-                            f"shared one; remove stage {settings.stage}'s networks, or name another folder with "
-                            "--checkpoint-dir")
-        if own:
-            print(f"note: {', '.join(own)}: networks of their own in {settings.checkpoint_dir}, which go before a "
-                  "shared one")
+    if names != (SHARED,) or not others:
+        return
+    if len(others) == len(skeleton.joints):
+        raise UserError(f"each joint has a network of its own in {settings.checkpoint_dir}, which goes before a shared "
+                        f"one; remove stage {settings.stage}'s networks, or name another folder with --checkpoint-dir")
+    print(f"note: {', '.join(others)}: networks of their own in {settings.checkpoint_dir}, which go before a shared "
+          "one")
 
 
 def batches(data, chosen, outside, generator, settings):

@@ -120,8 +120,7 @@ def two_run_trials(starts, scratch, steps):
 def after_a_dead_run(step, first, place):
     """The run that held the folder was killed: the same command goes well, and leaves nothing of it."""
     for name in ("data", "checkpoints", "runs"):  # a name as a process leaves it that is no more
-        part = temporary_path(place / name / "something.npy")
-        part.with_name(part.name.replace(f"-{os.getpid()}.part", f"-{dead_process()}.part")).write_bytes(b"half")
+        temporary_path(place / name / "something.npy", dead_process()).write_bytes(b"half")
     case = Case("two runs", "the run that was at work there was killed", step, first.flags, statuses=(0,),
                 rewrites=True)
     answer = trial.run_step(step, case.argv, place)

@@ -46,9 +46,10 @@ def claimed(folder, name):
         yield
 
 
-def temporary_path(path):
-    """Where a file is written until it is whole: a name that tells which process of which machine is at it."""
-    return path.with_name(f"{path.name}.{_host()}-{os.getpid()}.part")
+def temporary_path(path, process=None):
+    """Where a file is written until it is whole: a name that tells which process, by its number or None = this one, of
+    which machine is at it."""
+    return path.with_name(f"{path.name}.{_host()}-{process or os.getpid()}.part")
 
 
 def remove_dead_parts(folder):

@@ -42,6 +42,7 @@ class Course:
         self.again, self.score, self.content, self.baseline, self.added = again, score, content, baseline, added
         self.begun, self.history, self.best_epoch, self.weights = secrets.token_hex(8), [], 0, None
         self.restarted, self.replaces, self.finished, self.early = False, "", False, early
+        self.kept = {}  # what others have added, and of which epoch's weights
         self.steps = []  # rows of a finer log, which stand with their epochs: an epoch that is done anew adds its again
 
     @property
@@ -113,7 +114,10 @@ class Course:
             self.steps = state.get("steps", [])  # which older ones lack
         else:
             self.weights = clones(network)
-        self.early = self.early and self._owner() in (None, self.begun)
+        final = self._final()
+        ours = final is not None and final.get("begun") == self.begun
+        self.early = self.early and (final is None or ours)
+        self.kept = {name: (final.get("best_epoch"), final[name]) for name in self.added if ours and name in final}
         if not state:
             self._save()  # a full disk shows itself before the first epoch
 
@@ -152,7 +156,7 @@ class Course:
         """Write the finished network; keep: also what going on with more epochs needs."""
         self.finished = True
         if self.writes:
-            self._save_final(self._added())
+            self._save_final()
             self._save() if keep else self.last.unlink()
 
     @contextlib.contextmanager
@@ -190,27 +194,22 @@ class Course:
 
     def _owner(self):
         """Which training `final` is of; "" = not told, None = there is none."""
+        final = self._final()
+        return None if final is None else final.get("begun", "")
+
+    def _final(self):
+        """What is under `final`: {} = broken, None = nothing."""
         try:
-            return load_checkpoint(self.final, self.again).get("begun", "") if self.final.exists() else None
+            return load_checkpoint(self.final, self.again) if self.final.exists() else None
         except Failure:
-            return ""  # broken
-
-    def _added(self):
-        """What others have added to `final`, if it holds these weights."""
-        if not self.added or self._owner() != self.begun:
             return {}
-        before = load_checkpoint(self.final, self.again)
-        added = {name: before[name] for name in self.added if name in before}
-        now = self.content(self.weights, self)["weights"]
-        if before["weights"].keys() == now.keys() and all(
-                torch.equal(value, now[name].cpu()) for name, value in before["weights"].items()):
-            return added
-        for name in added:
-            print(f"note: the {name} that {self.final} held was of the weights before")
-        return {}
 
-    def _save_final(self, added=None):
-        save_checkpoint(self.final, {**self.content(self.weights, self), **(added or {}), "begun": self.begun})
+    def _save_final(self):
+        kept = {name: value for name, (epoch, value) in self.kept.items() if epoch == self.best_epoch}
+        for name in self.kept.keys() - kept:
+            print(f"note: the {name} that {self.final} held was of the weights before")
+            del self.kept[name]
+        save_checkpoint(self.final, {**self.content(self.weights, self), **kept, "begun": self.begun})
 
     def _save(self):
         if self.writes:

@@ -16,6 +16,7 @@ import numpy as np
 
 from .errors import Failure
 from .metrics import distances
+from .stored_crops import bounds
 
 NOT_INSTALLED = "pycocotools is not installed; pip install pycocotools"
 # names of pycocotools' ten numbers
@@ -96,8 +97,9 @@ def average_precision(predicted, truth, areas, boxes, sigmas, images, ignored=()
                            "categories": [{"id": 1}]}
         persons.createIndex()
         found = persons.loadRes(detected)
-        for row, area in enumerate(_extents(predicted), 1):  # what it made of missing joints' places would count for
-            found.anns[row]["area"] = area                   # larger than any size that is evaluated
+        low, high = bounds(np.where(np.isnan(predicted).any(-1, keepdims=True), np.nan, predicted))
+        for row, area in enumerate((high - low).prod(1), 1):  # what it made of missing joints' places would count for
+            found.anns[row]["area"] = area                    # larger than any size that is evaluated
         evaluation = COCOeval(persons, found, "keypoints")
         evaluation.params.kpt_oks_sigmas = sigmas
         evaluation.evaluate()
@@ -105,13 +107,6 @@ def average_precision(predicted, truth, areas, boxes, sigmas, images, ignored=()
         evaluation.summarize()
     return {name: 100 * float(value) if value >= 0 else float("nan")
             for name, value in zip(STATISTICS, evaluation.stats, strict=True)}
-
-
-def _extents(poses):
-    """(N, J, 2) -> (N,) areas of the upright rectangles round the joints that are there; 0 where none is."""
-    there = np.isfinite(poses).all(-1, keepdims=True)
-    low, high = (poses.min(1, initial=np.inf, where=there), poses.max(1, initial=-np.inf, where=there))
-    return (high - low).clip(min=0).prod(1)
 
 
 def _keypoints(pose, seen, missing):

@@ -141,8 +141,7 @@ def _results(found):
         points = [number for (x, y), value in zip(_rounded(joints), _rounded(sure, CONFIDENCE_DIGITS))
                   for number in (x, y, value)]
         yield {"image_id": found.image_id, "category_id": found.categories[person] if found.categories else 1,
-               "keypoints": points,
-               "score": _rounded(np.mean(sure), CONFIDENCE_DIGITS)}
+               "keypoints": points, "score": _rounded(np.mean(sure), CONFIDENCE_DIGITS)}
 
 
 def _rounded(values, digits=DIGITS):

@@ -38,7 +38,7 @@ MEANING = {  # of the arrays, for dataset.json
 
 def extents(joints):
     """Longer side of each person's joint bounding box. joints (N, J, 2); returns (N,), 0 where no joint is known."""
-    low, high = _bounds(joints)
+    low, high = bounds(joints)
     return (high - low).max(1)
 
 
@@ -57,7 +57,7 @@ def joint_boxes(joints, sizes, ratio, least_extent):
     least_extent  taken where a person with missing joints has less: two joints of an arm do not tell a person's size
     Returns       edges (N, 3); without any joint the square lies at the image's centre
     """
-    low, high = _bounds(joints)
+    low, high = bounds(joints)
     unseen = np.isnan(joints).all((1, 2))
     centres = np.where(unseen[:, None], sizes / 2, (low + high) / 2 + 0.5)
     missing = np.isnan(joints).any((1, 2))
@@ -319,7 +319,7 @@ def _sixteen_bits(image):
     return values
 
 
-def _bounds(joints):
+def bounds(joints):
     """Corners of the joint bounding boxes, (N, 2) each; 0 where no joint is known."""
     unseen = np.isnan(joints).all((1, 2))[:, None]
     low = np.where(np.isnan(joints), np.inf, joints).min(1)
