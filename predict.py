@@ -53,7 +53,7 @@ DETECTOR_WEIGHTS = "coco"       # coco, torchvision's, downloaded once; or a fil
 LEAST_SCORE = 0.6               # 0 ... 1: of what a detector takes for a person
 BOX_MARGIN = 1.2                # 0.1 ... 10: longer sides of such a box that are looked at; of a predictions.json's 1
 MARGIN = 1.32                   # 0.1 ... 10: side of a later pass's box, in extents of the joints found; LSP's 1.32
-SMOOTHING = 0                   # 0 ... 100: frames to each side over which poses in videos are smoothed; 0 = not
+SMOOTHING = 0                   # 0 ... 100: frames to each side to smooth videos over; 1 = leave out single jumps alone
 OVERLAYS = True                 # draw the poses over photographs and videos
 NAMES = False                   # write each joint's name beside it
 FADED_BELOW = 0.5               # 0 ... 1: joints of less confidence are drawn faded

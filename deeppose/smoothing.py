@@ -47,6 +47,7 @@ def smoothed(frames, place):
         for joint, near in enumerate(steps.T):
             first = len(before) - _run(near[:len(before)][::-1])
             last = len(before) + _run(near[len(before):])
+            result[person, joint] = track[len(before), joint]
             if last - first > ORDER:  # to fewer the polynomial fits exactly
                 result[person, joint] = _weights(last - first + 1, len(before) - first) @ track[first:last + 1, joint]
     return result

@@ -15,13 +15,15 @@ QUALITY = 23         # x264's constant rate factor
 ROOM = 2             # times the input's bits a second that a picture of it may take
 LEAST_RATE = 200_000  # bits a second that it may take at any rate
 MOST_PIXELS = 8_000_000  # of the frames that are looked at together
+SQUEEZED = (1 / 4, 4)  # least and most width of a pixel in its heights: beyond, a file tells nonsense
 EVEN = 0.002  # seconds by which a frame may miss an even rate: some files count milliseconds
+TURNS = {90: Image.Transpose.ROTATE_90, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_270}
 TIME_BASE = Fraction(1, 90_000)  # of what is written: exact for the usual rates
 
 
 @dataclass
 class Frame:
-    """image    PIL RGB image, upright
+    """image    PIL RGB image, upright, of square pixels
     number   from 0
     seconds  when it is shown, from the first frame
     """
@@ -76,6 +78,8 @@ def opened(path):
 
 def _frames(av, container, stream, rate):
     start, last = None, -1.0
+    wide = float(stream.sample_aspect_ratio or 1)
+    wide = wide if SQUEEZED[0] <= wide <= SQUEEZED[1] else 1
     try:
         for number, frame in enumerate(container.decode(stream)):
             seconds = float(number / rate) if frame.pts is None else float(frame.pts * frame.time_base)
@@ -84,10 +88,12 @@ def _frames(av, container, stream, rate):
             if abs(seconds - number / rate) < EVEN:
                 seconds = float(number / rate)
             last = seconds
-            pixels = frame.to_ndarray(format="rgb24")
-            if frame.rotation % 90 == 0:  # how a player turns it, anticlockwise
-                pixels = np.rot90(pixels, frame.rotation // 90)
-            yield Frame(Image.fromarray(np.ascontiguousarray(pixels)), number, seconds)
+            image = Image.fromarray(frame.to_ndarray(format="rgb24"))
+            if wide != 1:
+                image = image.resize((max(1, round(image.width * wide)), image.height), Image.Resampling.BICUBIC)
+            if turn := TURNS.get(frame.rotation % 360):  # how a player turns it, anticlockwise
+                image = image.transpose(turn)
+            yield Frame(image, number, seconds)
     except (av.FFmpegError, OSError, ValueError) as error:
         place = "from its first picture on" if start is None else f"after {last:.2f} seconds"
         raise Unreadable(f"broken {place} ({_said(error)})") from None

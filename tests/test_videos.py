@@ -35,10 +35,12 @@ def scene():
     return np.stack(frames), np.stack(places)
 
 
-def film(av, path, frames, codec="libx264", layout="yuv420p"):
+def film(av, path, frames, codec="libx264", layout="yuv420p", wide=None):
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=RATE)
         stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], layout
+        if wide:
+            stream.codec_context.sample_aspect_ratio = wide
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
@@ -87,6 +89,20 @@ def test_a_film_turned_by_its_file_is_upright(av, scene, tmp_path):
     image = images_of(tmp_path / "out")[0]
     assert (image["width"], image["height"]) == (150, 200)
     assert np.median(np.linalg.norm(np.subtract(image["persons"][0]["joints"], scene[1][0]), axis=1)) < 12
+
+
+def test_a_film_of_wide_pixels_is_looked_at_as_it_is_shown(av, scene, tmp_path):
+    narrow = np.stack([np.asarray(Image.fromarray(frame).resize((100, 200))) for frame in scene[0][:2]])
+    path = film(av, tmp_path / "wide.mkv", narrow, wide=Fraction(3, 2))
+    run(path, "--out", tmp_path / "out", *QUICK)
+    image = images_of(tmp_path / "out")[0]
+    assert (image["width"], image["height"]) == (150, 200)
+    assert np.median(np.linalg.norm(np.subtract(image["persons"][0]["joints"], scene[1][0]), axis=1)) < 12
+    with av.open(str(tmp_path / "out/wide.mkv.mp4")) as container:
+        stream = container.streams.video[0]
+        assert (stream.width, stream.height, stream.sample_aspect_ratio or 1) == (150, 200, 1)
+    run(film(av, tmp_path / "nonsense.mkv", narrow, wide=Fraction(1000)), "--out", tmp_path / "nonsense", *QUICK)
+    assert images_of(tmp_path / "nonsense")[0]["width"] == 100
 
 
 def test_broken_films_are_named_and_the_rest_is_done(av, scene, tmp_path, capsys):
@@ -160,6 +176,9 @@ def test_a_joint_that_jumps_is_not_put_between_and_a_spike_is_left_out():
     frames = [(np.full((1, 14, 2), place), np.array([[0.0, 0.0, 200.0]])) for place in places]
     found = [smoothing.smoothed(recent, place)[0, 0, 0] for recent, place in smoothing.windows(frames, 3)]
     assert np.allclose(found, [10] * 6 + [90] * 6)
+    found = [smoothing.smoothed(recent, place)[0, 0, 0] for recent, place in smoothing.windows(frames, 1)]
+    assert np.allclose(found, [10] * 6 + [90] * 6)  # too few to fit a curve to
+    assert [smoothing.smoothed(frames[2:5], place)[0, 0, 0] for place in range(3)] == [10] * 3
 
 
 def test_persons_are_told_apart_while_smoothing():
