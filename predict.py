@@ -71,7 +71,7 @@ def main(argv=None):
     if any(one.video for one in inputs):
         from deeppose.videos import pyav
         pyav()  # told before any work where it is missing
-    with claimed(settings.out, "predictions"):
+    with claimed(settings.out, "predictions", below=True):
         predict(settings, inputs, missing, others, boxes_of)
 
 

@@ -20,11 +20,12 @@ PART = re.compile(r"(?P<host>[^.]*)-(?P<process>\d+)\.part")  # the end of a tem
 
 
 @contextlib.contextmanager
-def claimed(folder, name):
+def claimed(folder, name, below=False):
     """Hold the right to write `name` in a folder, which is made if need be.
 
     folder  also tried for writing, so that a run which could not save learns it before it has worked
     name    what is written there, e.g. "stage 1"
+    below   whether dead runs left things in folders below it, too
     Raises  UserError where another run holds it, or the folder can't be made or written
     """
     folder = Path(folder)
@@ -34,7 +35,7 @@ def claimed(folder, name):
             folder.mkdir(parents=True, exist_ok=True)
             file = _locked(path, name)
             stack.callback(_release, file, path)
-            remove_dead_parts(folder)
+            remove_dead_parts(folder, below)
             file.truncate(0)
             file.write(f"{Path(sys.argv[0]).name}, process {os.getpid()} on {_host()}")
             file.flush()
@@ -52,9 +53,9 @@ def temporary_path(path, process=None):
     return path.with_name(f"{path.name}.{_host()}-{process or os.getpid()}.part")
 
 
-def remove_dead_parts(folder):
-    """Remove the temporary files of processes of this machine that are no more."""
-    for path in Path(folder).glob("*.part"):
+def remove_dead_parts(folder, below=False):
+    """Remove the temporary files of processes of this machine that are no more, in a folder or in all below it, too."""
+    for path in Path(folder).glob("**/*.part" if below else "*.part"):
         end = PART.fullmatch(".".join(path.name.split(".")[-2:]))
         if end and end["host"] == _host() and not _lives(int(end["process"])):
             path.unlink(missing_ok=True)

@@ -54,6 +54,14 @@ def test_temporary_files_of_dead_processes_go_and_others_stay(tmp_path):
         (tmp_path / name).touch()
     remove_dead_parts(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {alive, elsewhere, others, "lsp_dataset.zip.part", "a.npy"}
+    deep = tmp_path / "one" / "two"
+    deep.mkdir(parents=True)
+    for name in (dead, others):
+        (deep / name).touch()
+    with claimed(tmp_path, "weights"):
+        assert (deep / dead).exists()  # as of another stage, whose folder stands in this one
+    with claimed(tmp_path, "pictures", below=True):
+        assert [path.name for path in deep.iterdir()] == [others]
 
 
 def test_a_folder_that_can_not_be_one_is_the_users_mistake_and_a_refusal_the_machines(tmp_path):
