@@ -27,12 +27,12 @@ class Input:
 def find_inputs(paths, out, listed=None):
     """The photographs and films that a command line names, each once, however many links lead to it.
 
-    paths    files; folders, of which all below is taken that is named like a photograph or film; patterns with *, ?,
-             [] and **; "-" for those listed, a line each or each ended by a NUL
+    paths    files; folders and patterns with *, ?, [] and **, of which all is taken that is named like a photograph
+             or film, and of a pattern all where nothing is; "-" for those listed, a line each or each ended by a NUL
     out      the folder for output, in which nothing is looked for
     listed   function that gives the listed as bytes, where there is "-"
     Returns  list of Input in the order given, folders' in the order of their names; list of (path, why) of what is not
-             there; and how many files in folders are neither
+             there; and how many files of folders and patterns are neither
     Raises   UserError where not one is found
     """
     found, missing, others = [], [], 0
@@ -69,7 +69,7 @@ def _expanded(path, out):
     if os.path.isdir(path):
         files, others = [], 0
         for file in _below(path, {os.path.realpath(out)}):
-            if file.lower().endswith((*IMAGE_SUFFIXES, *VIDEOS)):
+            if _is_shown(file):
                 files.append(file)
             else:
                 others += 1
@@ -77,9 +77,21 @@ def _expanded(path, out):
     if os.path.lexists(path):
         return [path], os.path.dirname(path), "", 0
     if glob.has_magic(path):
-        files = sorted(file for file in glob.glob(path, recursive=True) if not os.path.isdir(file))
-        return files, os.path.dirname(re.split(r"[*?[]", path)[0]), "" if files else "no file matches", 0
+        matching = [file for file in sorted(glob.glob(path, recursive=True)) if not os.path.isdir(file)]
+        files = [file for file in matching if not _lies_in(file, out)]
+        shown = [file for file in files if _is_shown(file)] or files  # of a pattern such as *.dat all are meant
+        why = "" if files else "all that matches lies in the folder for output" if matching else "no file matches"
+        return shown, os.path.dirname(re.split(r"[*?[]", path)[0]), why, len(files) - len(shown)
     return [], "", "not found", 0
+
+
+def _is_shown(file):
+    """Whether it is named like a photograph or film."""
+    return file.lower().endswith((*IMAGE_SUFFIXES, *VIDEOS))
+
+
+def _lies_in(file, folder):
+    return Path(os.path.realpath(os.path.dirname(file))).is_relative_to(os.path.realpath(folder))
 
 
 def _below(folder, seen):

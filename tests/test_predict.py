@@ -298,8 +298,13 @@ def test_inputs_come_from_folders_patterns_and_lists_each_once(tmp_path):
     assert [one.video for one in found] == [False] * 3 + [True] and missing == [] and others == 1
     found, missing, _ = find_inputs([f"{here}/**/*.jpg", f"{here}/[1].png", "-", "gone"], tmp_path / "out",
                                     lambda: f"{here}/b/2.jpg\n\n{here}/b/10.JPG\r\n".encode())
-    assert [one.name for one in found] == ["b/2.jpg", "out/1.jpg", "[1].png", "b/10.JPG"]
+    assert [one.name for one in found] == ["b/2.jpg", "[1].png", "b/10.JPG"]
     assert missing == [("gone", "not found")]
+    found, _, others = find_inputs([f"{here}/b/*"], tmp_path / "out")  # other files are left aside as a folder's are
+    assert sorted(one.name for one in found) == ["10.JPG", "2.jpg"] and others == 1
+    assert [one.name for one in find_inputs([f"{here}/b/*.txt"], tmp_path / "out")[0]] == ["text.txt.png"]
+    with pytest.raises(UserError, match=r"out/\*: all that matches lies in the folder for output"):
+        find_inputs([f"{here}/out/*"], tmp_path / "out")
     listed = find_inputs(["-"], tmp_path, lambda: f"{here}/b/2.jpg\0new\nline.jpg\0".encode())
     assert [one.name for one in listed[0]] == ["2.jpg"] and listed[1] == [("new\nline.jpg", "not found")]
     (tmp_path / "long").mkdir()
