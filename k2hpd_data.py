@@ -170,7 +170,8 @@ def read_annotations(path):
 def _read_line(line):
     """An image's name and the first 30 numbers behind it. Raises ValueError, in words."""
     # a name ends in a suffix and may hold spaces, or has none
-    found = re.fullmatch(r"(.+?\.\w+|\S+)[ \t]+(\S.*)", line.decode("utf-8-sig"))
+    found = re.fullmatch(r"(.+?\.\w+|\S+)[ \t]+([-+\d.][^\s,/]*[ \t]*(?:,.*)?|nan.*)", line.decode("utf-8-sig"),
+                         re.IGNORECASE)
     if not found:
         raise ValueError(f"it reads {reprlib.repr(line.decode())}")
     name, rest = found.groups()

@@ -8,6 +8,7 @@ from .errors import Failure
 CHUNK = 1 << 20    # characters read at once
 LONGEST = 1 << 26  # characters of one entry
 SPACE = re.compile(r"[ \t\n\r]*")
+UNFINISHED = re.compile(r"\.?([eE][-+]?)?")  # what may stand behind a whole number at the end of what was read
 
 
 def entries(path, wanted, expected):
@@ -97,7 +98,7 @@ class _Text:
         while True:
             try:
                 value, end = self.decode(self.text, self.place)
-                if end < len(self.text) or self.ended:  # else a number might go on
+                if self.ended or not UNFINISHED.fullmatch(self.text, end):  # else a number might go on
                     self.place = end
                     return value
             except json.JSONDecodeError as error:

@@ -287,8 +287,8 @@ def _told_head(entry, where):
     """The head size that an entry tells by its box or itself; NaN where it does not."""
     for key in ("headbox", "headboxes"):
         if entry.get(key):
-            box = entry[key]
-            return _head_size(*_table(entry, key, (2, 2) if isinstance(box[0], list) else (4,), where).flat)
+            rows = isinstance(entry[key], list) and isinstance(entry[key][0], list)
+            return _head_size(*_table(entry, key, (2, 2) if rows else (4,), where).flat)
     return float(_table(entry, "head_size", (), where)) if entry.get("head_size") else math.nan
 
 

@@ -108,14 +108,20 @@ def hold_out(groups, strata, barred, share, generator):
     barred     (N,) bool; a group that holds one of them is never chosen
     share      of each stratum's images, 0 ... 1
     generator  numpy.random.Generator
-    Returns    (N,) bool; each stratum gives round(share * its size), less where the next group would go beyond
+    Returns    (N,) bool; each stratum gives round(share * its size), less where the next group would go beyond; a group
+               of several strata is passed over where it would take another one beyond
     """
-    chosen = np.zeros(len(groups), bool)
-    barred = np.isin(groups, groups[barred])
-    for stratum in np.unique(strata):
-        inside = strata == stratum
-        order = generator.permutation(np.unique(groups[inside & ~barred & ~chosen]))
-        sizes = np.bincount(groups[inside], minlength=groups.max() + 1)[order]
-        budget = round(share * inside.sum()) - chosen[inside].sum()
-        chosen |= np.isin(groups, order[np.cumsum(sizes) <= budget])
-    return chosen
+    names, column = np.unique(strata, return_inverse=True)
+    sizes = np.zeros((groups.max(initial=-1) + 1, len(names)), int)
+    np.add.at(sizes, (groups, column), 1)
+    room = np.array([round(share * size) for size in sizes.sum(0)])
+    chosen = np.zeros(len(sizes), bool)
+    barred = np.isin(np.arange(len(sizes)), groups[barred])
+    for place in range(len(names)):
+        for number in generator.permutation(np.flatnonzero((sizes[:, place] > 0) & ~barred & ~chosen)):
+            if sizes[number, place] > room[place]:
+                break
+            if (sizes[number] <= room).all():
+                chosen[number] = True
+                room -= sizes[number]
+    return chosen[groups]

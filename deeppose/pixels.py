@@ -44,7 +44,7 @@ def pixels_of(content):
     if not isinstance(content, dict) or content.keys() < RGB.plain().keys():
         raise ValueError("it does not tell what its pixels are")
     channels, bits = content["channels"], content["bits"]
-    if channels not in (1, 3) or bits not in DTYPES or type(channels) is not int:
+    if type(channels) is not int or type(bits) is not int or channels not in (1, 3) or bits not in DTYPES:
         raise ValueError(f"its pixels have {channels} channels of {bits} bits, expected 1 or 3 of 8 or 16")
     for name in ("mean", "deviation"):
         values = content[name]

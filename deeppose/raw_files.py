@@ -74,10 +74,10 @@ def named(path, names, within=""):
     images = [member for member in archives.members(path) if member.lower().endswith(archives.IMAGE_SUFFIXES)]
     if not images:
         raise UserError(f"{os.path.realpath(path)} holds no images; put those of the data set there")
-    exact, tails = {composed(member): member for member in images}, {}
+    exact, tails = {composed(member).removeprefix("./"): member for member in images}, {}  # tar -C FOLDER . has ./
     for folders in {name.count("/") for name in names}:
-        for member in images:
-            tail = "/".join(composed(f"{root}/{member}").split("/")[-1 - folders:])
+        for plain, member in exact.items():
+            tail = "/".join(f"{root}/{plain}".split("/")[-1 - folders:])
             tails[tail] = "" if tail in tails else member  # "" = several end so
     found = [exact.get(name, tails.get(name)) for name in names]
     for member in set(found) - {None, ""}:

@@ -411,6 +411,17 @@ def test_a_large_json_is_never_in_memory_whole(tmp_path, monkeypatch):
     assert count == 3002 and peak < 100_000 < path.stat().st_size / 10
 
 
+def test_a_number_may_be_cut_anywhere_by_what_is_read_at_once(tmp_path, monkeypatch):
+    path = tmp_path / "numbers.json"
+    path.write_text('{"a": [-1.5, 2.5e+10, 3E-2, 40]}')
+    for chunk in range(1, 40):
+        monkeypatch.setattr(json_lists, "CHUNK", chunk)
+        assert [entry for _, _, entry in json_lists.entries(path, ("a",), "numbers")] == [-1.5, 2.5e10, 0.03, 40]
+    path.write_text('{"a": [1.]}')
+    with pytest.raises(Failure, match="no whole JSON"):
+        list(json_lists.entries(path, ("a",), "numbers"))
+
+
 def test_drawn_animals_are_read(tmp_path, monkeypatch):
     monkeypatch.undo()  # with the picture
     from figures import coco

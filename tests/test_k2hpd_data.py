@@ -1,6 +1,7 @@
 """Step 1 for K2HPD: odd lines, depths kept as stored, films' neighbours on one side, and what can be wrong."""
 import json
 import os
+import tarfile
 import zipfile
 
 import numpy as np
@@ -73,13 +74,15 @@ def copy(raw, tmp_path):
 
 
 def test_lines_are_read_whatever_is_odd_about_them(tmp_path):
-    joints = np.random.default_rng(1).uniform(0, 200, (5, JOINTS, 2)).round(1)
+    joints = np.random.default_rng(1).uniform(0, 200, (8, JOINTS, 2)).round(1)
     rows = [line("a.png", joints[0], "\0\0"), line("depth/b c.png", joints[1], after=",7,8,9"),
             line("d\0.png", joints[2], after=","), "", line("./e/f.png", joints[3]).replace(",", ", ") + " \r",
-            line(r"g\h.png", joints[4], after=",what follows,does not count")]
+            line(r"g\h.png", joints[4], after=",what follows,does not count"),
+            line("v1.0 take/2.png", joints[5]), line("v1.0 2nd take/a,b.png", joints[6]), line("no_suffix", joints[7])]
     (tmp_path / "annos.txt").write_bytes(b"\xef\xbb\xbf" + "\n".join(rows).encode())
     names, read = k2hpd_data.read_annotations(tmp_path / "annos.txt")
-    assert names == ["a.png", "depth/b c.png", "d.png", "e/f.png", "g/h.png"]
+    assert names == ["a.png", "depth/b c.png", "d.png", "e/f.png", "g/h.png", "v1.0 take/2.png",
+                     "v1.0 2nd take/a,b.png", "no_suffix"]
     np.testing.assert_array_equal(read, joints)
 
 
@@ -89,6 +92,7 @@ def test_lines_are_read_whatever_is_odd_about_them(tmp_path):
     ("b.png " + "1,2," * 14 + "3,left", "could not convert string to float: 'left'"),
     ("b.png " + "1,,2," * 14 + "3", "could not convert string to float: ''"),
     ("b.png", "it reads 'b.png'"),
+    ("b.png left" + ",1" * 29, "it reads 'b.png left,1"),
     ("b.png 1,2\xff", "can't decode byte"),
 ])
 def test_a_broken_line_is_told_by_its_number(tmp_path, wrong, words):
@@ -153,6 +157,21 @@ def test_names_may_leave_out_folders_and_lead_to_one_image_alone(tmp_path):
     with zipfile.ZipFile(tmp_path / "packed.zip", "w") as archive:
         archive.writestr("packed/x/one.png", b"")
     assert raw_files.named(tmp_path / "packed.zip", ["packed/x/one.png", "x/one.png"])[0] == ["packed/x/one.png"] * 2
+    with tarfile.open(tmp_path / "here.tar", "w") as archive:  # as tar -C here . makes it
+        archive.add(tmp_path / "packed.zip", "./x/one.png")
+    names = ["x/one.png", "here/x/one.png", "one.png"]
+    assert raw_files.named(tmp_path / "here.tar", names)[0] == ["./x/one.png"] * 3
+
+
+def test_no_data_set_gives_more_than_its_share_to_validation():
+    sources = np.array(["a"] * 40 + ["b"] * 100)
+    for seed in range(20):
+        groups = np.arange(140)
+        groups[40:70] = groups[:30]  # most of "a" has a namesake in "b"
+        numbers = np.unique(groups, return_inverse=True)[1]
+        held_out = near_duplicates.hold_out(numbers, sources, np.zeros(140, bool), 0.1, np.random.default_rng(seed))
+        assert (held_out[:30] == held_out[40:70]).all()
+        assert [held_out[sources == source].sum() for source in "ab"] == [4, 10]
 
 
 def test_images_missing_named_twice_or_of_another_depth_are_left_out_within_the_share(copy, raw, tmp_path, capsys):

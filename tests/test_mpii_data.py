@@ -377,6 +377,8 @@ def test_any_damage_to_an_official_file_ends_in_a_line(mat_dir):
     (lambda text: text.replace('"objpos": [60.0', '"objpos": [NaN', 1), "entry 1: objpos is .*expected 2 numbers"),
     (lambda text: text.replace('"objpos": [60.0', '"objpos": [true', 1), "entry 1: objpos is .*expected 2 numbers"),
     (lambda text: text.replace('"objpos": [60.0', '"objpos": [6000.0', 1), "000.jpg: a box at .* beside the image of"),
+    (lambda text: text.replace('"objpos"', '"headbox": 5, "objpos"', 1), "entry 1: headbox is 5, expected 4 numbers"),
+    (lambda text: text.replace('"objpos"', '"headbox": [[5], 6], "objpos"', 1), "headbox is .*expected 2 x 2 numbers"),
     (lambda text: text.replace('"isValidation": 0.0', '"isValidation": "no"', 1), "isValidation is 'no', expected"),
     (lambda text: text.replace('"isValidation": 1.0', '"isValidation": 0.0'), "has nobody on its validation list"),
 ])
