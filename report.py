@@ -58,6 +58,10 @@ def main(argv=None):
         raise UserError(f"nothing to report: {Path(settings.run_dir).resolve()} holds no test run or training log, "
                         f"{Path(settings.checkpoint_dir).resolve()} no trained stage; run: python train_stage1.py, or "
                         "name other folders")
+    if not (tests or predicted or stages_of(settings.run_dir, "_training.csv")):
+        deeper = Path(settings.run_dir, "runs")
+        print(f"note: {Path(settings.run_dir).resolve()} holds no test run, training log or predictions"
+              + (f"; did you mean --run-dir {deeper}?" if deeper.is_dir() else ""))
     with claimed(out.parent, "report"):
         build = gathered(settings, tests, trained, logs, predicted)
         for side, quality in PICTURES:
@@ -69,7 +73,7 @@ def main(argv=None):
                           "and --photos")
         with arrays.whole(out) as temporary:
             temporary.write_bytes(text)
-    print(f"written to {out}: {len(text) / 1e6:.1f} MB")
+    print(f"written to {out}: " + (f"{len(text) / 1e6:.1f} MB" if len(text) > 1e5 else f"{len(text) / 1e3:.0f} kB"))
 
 
 def training_logs(run_dir, trained):

@@ -16,7 +16,7 @@ import test_stage1
 import test_stage2
 import train_stage1
 import train_stage2
-from deeppose.settings import parse_settings, preset_names, read_preset
+from deeppose.settings import parse_settings, preset_names, quoted, read_preset
 from deeppose.steps import run_steps
 
 RAW_DIR = "data/raw"  # folder of the raw data
@@ -38,6 +38,10 @@ def main(argv=None):
     seconds = run_steps(steps, folder, settings.seed, settings.device, settings.raw_dir, record=True)
     print("\nseconds: " + ", ".join(f"{name} {value:.0f}" for name, value in seconds.items()))
     print(f"scores, pictures and predictions: {folder / 'runs'}")
+    places = {name: quoted(str(folder / place)) for name, place in
+              (("data", "data"), ("checkpoint", "checkpoints"), ("run", "runs"))}
+    print(f"on a page: python report.py {' '.join(f'--{name}-dir {place}' for name, place in places.items())}")
+    print(f"on other pictures: python predict.py PICTURES --checkpoint-dir {places['checkpoint']}")
 
 
 def steps_of(preset, prepare, stages):

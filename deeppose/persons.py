@@ -13,6 +13,8 @@ from .feeding import crops_fit, stream
 from .pixels import RGB, Pixels, pixels_of
 from .skeletons import Skeleton, skeleton_of
 
+FIRST = f"{arrays.PREPARE}, or the step 1 of another data set"
+
 
 class Crops:
     """Stored crops that networks look at, of prepared persons or of anybody's photographs.
@@ -170,7 +172,7 @@ def load_dataset(path):
     Raises UserError where it is missing or an older version's, Failure where it is broken
     """
     # what older ones lack
-    dataset = {"pixels": RGB.plain(), "prepare": arrays.PREPARE} | arrays.load_json(path, arrays.PREPARE)
+    dataset = {"pixels": RGB.plain(), "prepare": arrays.PREPARE} | arrays.load_json(path, FIRST)
     if "digests" not in dataset:
         raise UserError(f"{path.resolve()} was written by an older version; run again: {arrays.PREPARE}")
     try:

@@ -95,8 +95,11 @@ def read_preset(name, seen=()):
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        raise ValueError(f"there is no preset {name!r}; there are: {', '.join(preset_names())}, or a .toml file of "
-                         "yours") from None
+        if name.endswith(".toml"):
+            raise ValueError(f"preset {path.resolve()} not found") from None
+        near = _nearest(name, preset_names())
+        raise ValueError(f"there is no preset {name!r}{near}{' There' if near else '; there'} are: "
+                         f"{', '.join(preset_names())}, or a .toml file of yours") from None
     except (OSError, ValueError) as error:
         raise ValueError(f"preset {path} can't be read ({error})") from None
     scripts = {script.stem for script in PRESETS.parent.glob("*.py")}

@@ -37,7 +37,8 @@ def run_steps(steps, folder, seed, device, raw_dir=None, record=False):
                 raise UserError(f"{path.resolve()} holds a run of '{before['command']}' where now '{command}' is asked "
                                 "for; ask for the same, or name another folder")
             was = before.get("asked", asked)  # which older records lack
-            if unlike := [what for what in asked if was.get(what) != asked[what]]:
+            if unlike := [_unlike(what, was.get(what), value) for what, value in asked.items()
+                          if was.get(what) != value]:
                 raise UserError(f"{path.resolve()} holds a run of '{command}' with another {' and '.join(unlike)}; ask "
                                 "for the same, or name another folder")
             if "seconds" not in before or number == len(steps):
@@ -73,6 +74,17 @@ def _asked(module, flags, given):
     if "--preset" in flags:
         asked["preset"] = read_preset(flags[flags.index("--preset") + 1]).get(module.__name__, {})
     return asked
+
+
+def _unlike(what, was, now):
+    """What was asked for before and what is now, in words."""
+    pairs = {what: (was, now)}
+    if isinstance(now, dict):
+        was = was or {}
+        pairs = {name: (was.get(name, "not set"), now.get(name, "not set")) for name in was | now
+                 if was.get(name) != now.get(name)}
+    told = ", ".join((f"{name} " if name != what else "") + f"{old}, now {new}" for name, (old, new) in pairs.items())
+    return f"{what} ({told})"
 
 
 def _run(module, flags, given):

@@ -165,7 +165,8 @@ def print_confidence(scores):
             print(f"{name:16}" + "   ".join(text.rjust(len(title)) for title, text in zip(titles, cells)))
     for name, of in scores.items():
         if found := of.get("score"):
-            print(f"{name}'s confidence is a score of no fixed meaning, which calibrate.py gives it: AUROC "
+            print(f"{name}'s confidence is a score of no fixed meaning, until calibrate.py makes it a probability, for "
+                  "which it needs enough validation persons: AUROC "
                   f"{found['auroc']:.3f}"
                   + "".join(f", {share.replace('_', ' ')} right {cell(found[share])}" for share in shares))
 

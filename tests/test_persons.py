@@ -46,7 +46,8 @@ def refused(kind, words, folder, split="train"):
     with pytest.raises(UserError, match=words) as told:
         load_persons(folder, split, CPU)
     assert type(told.value) is kind
-    assert re.fullmatch(r"\S+.{5,400}; run(?: again)?: python lsp_data\.py", str(told.value))
+    assert re.fullmatch(r"\S+.{5,400}; run(?: again)?: python lsp_data\.py(, or the step 1 of another data set)?",
+                        str(told.value))
     return str(told.value)
 
 
@@ -177,7 +178,8 @@ BAD = {  # where in dataset.json, what stands there
     "a true duplicate": (["test_duplicates"], [{"test_row": True}]),
     "a duplicate by name": (["test_duplicates"], [{"test_row": "im0004.jpg"}]),
     "no channels": (["pixels", "channels"], WITHOUT), "pixels are a list": (["pixels"], []), "two channels": (["pixels",
-    "channels"], 2), "7 bits": (["pixels", "bits"], 7), "no deviation": (["pixels", "deviation"], [1, 1, 0]),
+    "channels"], 2), "7 bits": (["pixels", "bits"], 7), "bits are a list": (["pixels", "bits"], [8]),
+    "bits with a point": (["pixels", "bits"], 8.0), "no deviation": (["pixels", "deviation"], [1, 1, 0]),
     "one mean": (["pixels", "mean"], [1]), "a mean beyond all": (["pixels", "mean"], [1, 2, 300]), "a box is a list":
     (["box"], ["image"]), "curves to nowhere": (["pdj_to"], 0), "coco is a text": (["coco"], "a"),
     "no command": (["prepare"], 3), "a command of two lines": (["prepare"], "a\nb"),

@@ -435,8 +435,15 @@ def test_resuming_another_network_is_refused(copy):
     step(train_stage2, copy, *STAGE2, "--joints", "neck")  # finished: nothing to refuse
 
 
+@pytest.mark.parametrize("stages, script", [(1, "report.py"), (2, "generate_train_output.py")])
+def test_after_stage_1_comes_what_the_preset_goes_on_with(copy, stages, script, capsys):
+    (copy / "own.toml").write_text(f"stages = {stages}")
+    step(step3, copy, "--preset", str(copy / "own.toml"))
+    assert f"next: python {script} --preset " in capsys.readouterr().out.splitlines()[-1]
+
+
 @pytest.mark.parametrize("script, missing, message", [
-    (train_stage1, "data/dataset.json", "dataset.json not found; run: python lsp_data.py"),
+    (train_stage1, "data/dataset.json", "dataset.json not found; run: python lsp_data.py, or the step 1 of"),
     (train_stage1, "data/train_images.npy", "train_images.npy not found; run: python lsp_data.py"),
     (step3, "checkpoints/stage1.pt", "stage1.pt not found; run: python train_stage1.py"),
     (generate_train_output, "checkpoints/stage1.pt", "stage1.pt not found; run: python train_stage1.py"),

@@ -395,7 +395,7 @@ def test_a_photographs_road_ends_where_predict_ends(tmp_path, large):
     assert found[:, 2] == pytest.approx(np.array(told["confidence"]), abs=0.03)
 
 
-def test_what_there_is_is_shown_and_what_is_not_is_said(run, tmp_path):
+def test_what_there_is_is_shown_and_what_is_not_is_said(run, tmp_path, capsys):
     folder = run[0]
     make(folder, "--out", tmp_path / "a.html", runs="none")
     page = Page(tmp_path / "a.html")
@@ -410,6 +410,12 @@ def test_what_there_is_is_shown_and_what_is_not_is_said(run, tmp_path):
     assert "0.25" in page.section("curves") and "No finished training here" in page.section("training")
     make(folder, "--out", tmp_path / "c.html", checkpoints="none")
     assert "no trained stage 1 here" in Page(tmp_path / "c.html").section("roads")
+    (tmp_path / "wrong/runs").mkdir(parents=True)
+    capsys.readouterr()
+    make(folder, "--out", tmp_path / "d.html", runs=tmp_path / "wrong", data="none")
+    told = capsys.readouterr().out
+    assert "wrong holds no test run, training log or predictions; did you mean --run-dir " in told
+    assert re.search(r"written to .*d.html: \d+ kB", told)
     with pytest.raises(UserError, match="nothing to report: .* run: python train_stage1.py"):
         make(tmp_path, runs="none", data="none", checkpoints="none")
     assert not (tmp_path / "none").exists()

@@ -89,11 +89,12 @@ def test_another_seed_raw_folder_or_preset_is_refused_and_a_step_that_runs_has_l
     preset.write_text("[train_stage1]\nepochs = 3")
     steps = [(first, []), (second, ["--preset", str(preset)]), (first, ["--last"])]
     run_steps(steps, tmp_path / "run", 0, "cpu", "raw", record=True)
-    for seed, raw, epochs, what in ((1, "raw", 3, "'python first.py' with another seed"),
-                                    (0, "other", 3, "'python first.py' with another raw folder"),
-                                    (0, "raw", 4, "'python train_stage1.py .*' with another preset")):
+    for seed, raw, epochs, script, what in ((1, "raw", 3, "first", r"seed \(0, now 1\)"),
+                                            (0, "other", 3, "first", r"raw folder \(raw, now other\)"),
+                                            (0, "raw", 4, "train_stage1", r"preset \(epochs 3, now 4\)")):
         preset.write_text(f"[train_stage1]\nepochs = {epochs}")
-        with pytest.raises(UserError, match=f"steps.json holds a run of {what}; ask for the same, or name"):
+        with pytest.raises(UserError, match=rf"steps.json holds a run of 'python {script}.py\b.*' with another {what}; "
+                                            "ask for the same, or name"):
             run_steps(steps, tmp_path / "run", seed, "cpu", raw, record=True)
     preset.write_text("# another comment\n[train_stage1]\nepochs = 3")
     CALLS.clear()
@@ -199,14 +200,16 @@ def test_a_preset_may_be_like_another_but_for_its_own(tmp_path):
     assert content["train_stage2"] == cascade["train_stage2"] and content["lsp_data"] == {"crop_size": 96}
     settings = parse_settings(vars(train_stage1), ["--preset", str(path)])
     assert (settings.epochs, settings.backbone) == (3, "efficientnet_lite0")
-    for text, message in (("like = 'lit'", "there is no preset 'lit'"), ("like = 'own.toml'", "in a circle"),
+    for text, message in (("like = 'lit'", r"there is no preset 'lit'; did you mean lite\? There are: "),
+                          ("like = 'gone.toml'", "preset /.*gone.toml not found"),
+                          ("like = 'qqq'", "'qqq'; there are: "), ("like = 'own.toml'", "in a circle"),
                           ("like = 'lite'\ntrain_stage1 = 3", r"expected a section \[train_stage1\]")):
         path.write_text(text)
         with pytest.raises(ValueError, match=message):
             read_preset(str(path))
 
 
-def test_run_py_takes_all_steps_of_a_preset(monkeypatch, tmp_path):
+def test_run_py_takes_all_steps_of_a_preset(monkeypatch, tmp_path, capsys):
     taken = {}
 
     def noted(steps, folder, *more, **keywords):
@@ -215,6 +218,10 @@ def test_run_py_takes_all_steps_of_a_preset(monkeypatch, tmp_path):
 
     monkeypatch.setattr(run_script, "run_steps", noted)
     run_script.main(["--preset", "small", "--folder", str(tmp_path), "--raw-dir", "raw"])
+    told, folder = capsys.readouterr().out, tmp_path / "small"
+    assert told.endswith(f"python report.py --data-dir {folder}/data --checkpoint-dir {folder}/checkpoints --run-dir "
+                         f"{folder}/runs\non other pictures: python predict.py PICTURES --checkpoint-dir "
+                         f"{folder}/checkpoints\n")
     assert taken["folder"] == tmp_path / "small" and taken["more"] == (0, "auto", "raw")
     assert taken["steps"] == [f"python {step}" for step in (
         "lsp_data.py --preset small", "train_stage1.py --preset small", "calibrate.py --preset small",
