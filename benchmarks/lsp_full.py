@@ -1,4 +1,5 @@
-"""All six steps on the real LSP and LSPe at full size, for a large GPU: ResNet-34 at 224 px, fourteen full AlexNets.
+"""All six steps on the real LSP and LSPe at full size, for a large GPU: ResNet-34 at 224 px, fourteen full AlexNets,
+with the scripts' constants as they stand.
 
 Stage 1 sees 100 epochs of 9,900 persons, about 22 PFLOP; stage 2 draws CROPS_PER_IMAGE windows of each of them in 7
 epochs, about 33 PFLOP with 5 windows and 133 with 20.
@@ -26,11 +27,8 @@ CROPS_PER_IMAGE = 5        # 1 ... 100000: windows drawn of each person and epoc
 
 def main(argv=None):
     settings = parse_settings(globals(), argv)
-    stage1 = ["--backbone", "resnet34", "--weights", settings.weights, "--input-size", 224, "--epochs", settings.epochs,
-              "--optimiser", "adamw", "--learning-rate", 5e-4, "--weight-decay", 0.05, "--schedule", "cosine",
-              "--warmup-epochs", 2]
-    stage2 = ["--crop-size", 227, "--width", 1, "--crops-per-image", settings.crops_per_image, "--epochs",
-              settings.stage2_epochs]
+    stage1 = ["--weights", settings.weights, "--epochs", settings.epochs]
+    stage2 = ["--crops-per-image", settings.crops_per_image, "--epochs", settings.stage2_epochs]
     measure("lsp_full", settings, [], stage1, stage2)
 
 
