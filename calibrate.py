@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from deeppose.calibration import FOLDS, TOLERANCE, choose, fit, left_out
+from deeppose.calibration import FOLDS, TOLERANCE, choose, fit, folds_of, left_out
 from deeppose.checkpoints import load_checkpoint, save_checkpoint
 from deeppose.claims import claimed
 from deeppose.devices import Cores, choose_device
@@ -54,7 +54,7 @@ def calibrate(settings, path):
 
     cores.look(0.5)
     rows = torch.from_numpy(persons.held_out.nonzero()[0]).to(device)
-    truth, alike = persons.truth[persons.held_out], alike[persons.held_out]
+    truth, alike, groups = (each[persons.held_out] for each in (persons.truth, alike, persons.groups))
     spans = reference_lengths(truth, persons.skeleton, persons.box_side)
     if not any(isinstance(stage, PoseStage) for stage in stages) \
             and stages[0].predict_with_confidence(persons, rows[:1], False, settings.batch_size)[1] is None:
@@ -79,7 +79,7 @@ def calibrate(settings, path):
             title = f"stage {number}" + ", flip test" * flip_test
             given = own.double().cpu().numpy(), lengths, hits
             calibrations.append(fitted(title, [each[alike] for each in given], [each[~alike] for each in given],
-                                       settings.seed, fingerprint=stage.fingerprint, flip_test=flip_test,
+                                       groups[alike], settings.seed, fingerprint=stage.fingerprint, flip_test=flip_test,
                                        sources=sources))
     if not calibrations:
         return print(f"note: none of the stages has a confidence of its own to calibrate; {path} stays as it is")
@@ -102,26 +102,31 @@ def of_the_test_persons_kind(persons):
     return alike, sorted(set(persons.sources[alike].tolist()))
 
 
-def fitted(title, given, others, seed, **facts):
+def fitted(title, given, others, groups, seed, **facts):
     """Choose, fit and print what cross-validation says of it.
 
     given, others  own confidence (N, J), lengths (N,) and hits (N, J) of the persons it is for, and of others
+    groups         (N,) of the persons it is for: who shares one is held out together
     facts          of the Calibration
     Returns        Calibration; None where there is too little to fit
     """
     own, _, hits = given
     try:
         found = choose(*given, others, seed,
-                       lambda every: tqdm(every, desc=title, unit="way", leave=False, disable=None))
+                       lambda every: tqdm(every, desc=title, unit="way", leave=False, disable=None), groups)
     except ValueError as error:
         print(f"note: {title} can't be calibrated on these validation persons ({error})")
         return None
     (choices, loss), plain = found[0], dict(found)[()]
+    if np.isnan(loss):
+        print(f"\n{title}: a line; not cross-validated, since the validation persons are all near duplicates or frames "
+              "of one block")
+        return fit(*given, choices, others, **facts)
     print(f"\n{title}: a line{', ' if choices else ''}{', '.join(choices)}; log loss {loss:.4f} in {FOLDS}-fold "
           f"cross-validation, {plain:.4f} of the line alone")
     print(f"{'':17}{'calibration error':>18}{'Brier':>8}{'AUROC':>8}"
           + "".join(f"{f'surest {share:.0%} right':>20}" for share in SUREST))
-    fold = np.random.default_rng(seed).permutation(len(own)) % FOLDS
+    fold = folds_of(groups, np.random.default_rng(seed))
     for name, confidence in (("its own", own), ("cross-validated", left_out(*given, fold, choices, others))):
         print(f"  {name:15}{100 * calibration_error(confidence, hits):18.1f}{brier(confidence, hits):8.3f}"
               f"{auroc(confidence, hits):8.3f}"

@@ -106,14 +106,15 @@ def networks_of(settings, persons, device):
     found, counts = {}, set()
     for folder in settings.folders:
         path = Path(folder, "stage1.pt")
-        without = load_checkpoint(path, "python train_stage1.py --without 1/2", STAGE1).get("without")
-        if not without:
+        checkpoint = load_checkpoint(path, "python train_stage1.py --without 1/2", STAGE1)
+        if not (without := checkpoint.get("without")):
             raise UserError(f"{path.resolve()} was trained on all persons and knows their labels by heart; train two "
                             "networks, --without 1/2 and --without 2/2")
         part, count = part_of(without)
         counts.add(count)
         stage1 = load_stages(folder, persons, device, 1)[0]
-        if stage1.split != persons.split:
+        divided = persons.parts_fingerprint(count)  # which older ones do not tell
+        if stage1.split != persons.split or checkpoint.get("parts", divided) != divided:
             raise UserError(f"{path.resolve()} was trained on another split of the persons, so that it may know labels "
                             f"by heart; train it anew on {settings.data_dir}")
         if part in found and len(counts) == 1:
@@ -167,9 +168,11 @@ def report(settings, persons, chosen, labels, exchanged, left_out, published_err
 
     changed = np.flatnonzero(exchanged.any(1) | left_out.any(1))
     folder = Path(settings.run_dir)
+    (folder / "cleaned_labels.png").unlink(missing_ok=True)  # an earlier run's
     write_rows(folder / "cleaned_labels.csv", [
         {"row": row, "source": sources[row], "image": names[row], **dict(zip(("exchanged", "left_out"), words(row))),
-         "largest_error_up_to_1": round(float(np.nanmax(published_errors[row])), 3)} for row in changed])
+         "largest_error_up_to_1": round(float(np.nanmax(published_errors[row])), 3)} for row in changed],
+        ("row", "source", "image", "exchanged", "left_out", "largest_error_up_to_1"))
     generator = np.random.default_rng(settings.seed)
     kinds = exchanged.any(1), left_out.any(1) & ~exchanged.any(1)
     shown = np.concatenate([np.sort(generator.permutation(np.flatnonzero(kind))[:settings.shown]) for kind in kinds])

@@ -62,7 +62,9 @@ def compare(settings, paths):
         print("note: both predict the same")
     print(table(found, names))
     images, unit = persons.dataset["test"]["image"], "torso diameters" if skeleton.diameter else "half boxes"
-    print(f"\nerror a joint, at most 1, {unit}: {np.nanmean(errors[0]):.3f} before, {np.nanmean(errors[1]):.3f} after")
+    if np.isfinite(errors[0]).any():
+        means = "{:.3f} before, {:.3f} after".format(*map(np.nanmean, errors))
+        print(f"\nerror a joint, at most 1, {unit}: {means}")
     for title, rows in (("better", better), ("worse", worse)):
         print(f"{title} most: " + (", ".join(f"{images[row]} {errors[0][row]:.2f} to {errors[1][row]:.2f}"
                                              for row in rows) or "nobody"))
@@ -88,8 +90,10 @@ def predictions_of(place):
     stages = {int(match[1]): path for path in place.iterdir()
               if (match := re.fullmatch(r"stage(\d+)_predictions\.npy", path.name))}
     if not stages:
-        raise UserError(f"{place.resolve()} holds no stage1_predictions.npy; run: python test_stage1.py --run-dir "
-                        f"{place}")
+        deeper = place / "runs"  # of a folder of run.py
+        raise UserError(f"{place.resolve()} holds no stage1_predictions.npy; "
+                        + (f"did you mean {deeper}?" if deeper.is_dir() else
+                           f"run: python test_stage1.py --run-dir {place}"))
     return stages[max(stages)]
 
 

@@ -137,7 +137,9 @@ def real_crops(data_dir, stage1):
     else:
         figures = [draw_figure(0, number)[0] for number in range(1, count + 1)]
         if pixels.channels == 1:
-            figures = [Image.fromarray(np.asarray(figure.convert("L"), np.float32) * (2 ** pixels.bits - 1) / 255)
+            low, high = (np.float32(np.clip(pixels.mean[0] + side * pixels.deviation[0], 0, 2 ** pixels.bits - 1))
+                         for side in (-2, 2))  # as what the networks know: depths may lie far below the largest number
+            figures = [Image.fromarray(low + np.asarray(figure.convert("L"), np.float32) * ((high - low) / 255))
                        for figure in figures]
         crops = [cut(figure, enlarge(image_boxes(np.array([figure.size])), stage1.context)[0], size, pixels)
                  for figure in figures]

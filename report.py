@@ -110,7 +110,8 @@ def gathered(settings, tests, trained, logs, predicted):
         "Not told: there are no predictions of test persons; run: python test_stage1.py"
     unit = "torso diameters" if skeleton and skeleton.diameter else "half box sides"
     groups, person = report_persons.gallery_of(poses, kinds, persons, settings.shown)
-    roads, why_no_road, road_skeleton = roads_of(settings, tests, trained, persons, groups)
+    roads, why_no_road, road_skeleton, stale = roads_of(settings, tests, trained, persons, groups)
+    told = [*stale, *told]
     shown_rows = {row for row, *_ in roads}
 
     def build(pictures):
@@ -129,14 +130,15 @@ def gathered(settings, tests, trained, logs, predicted):
 
 
 def roads_of(settings, tests, trained, persons, groups):
-    """[(row or None, name, title, facts, Road, truth or None), ...]; where there are none, why; and the skeleton."""
+    """[(row or None, name, title, facts, Road, truth or None), ...]; where there are none, why; the skeleton; and a
+    list of the warning that what was tested were other weights than these."""
     rows = rows_of(settings.persons, persons, groups)
     if 1 not in trained or not (rows or settings.photos):
         if settings.photos or settings.persons:
             raise UserError(f"{Path(settings.checkpoint_dir).resolve()} holds no trained stage 1, which the road needs;"
                             " run: python train_stage1.py, or name another --checkpoint-dir")
         return [], "Not shown: there is no trained stage 1 here." if 1 not in trained else \
-            "Not shown: there are no predictions of test persons here; --photos shows a photograph's.", None
+            "Not shown: there are no predictions of test persons here; --photos shows a photograph's.", None, []
     device = choose_device(settings.device)
     stages = load_stages(settings.checkpoint_dir, persons if rows else None, device)
     stale = [number for number, (before, stage) in enumerate(zip(stages, stages[1:]), 2)
@@ -163,7 +165,16 @@ def roads_of(settings, tests, trained, persons, groups):
             f"side of {side:.1f}, which predict.py ends with.{warning}"
         found.append((None, f"road-photo-{number}", Path(path).name, facts, road(stages, crops, 0, posing.flip_test),
                       None))
-    return found, None, stages[0].skeleton
+    tested = tests[max(tests)].get("fingerprints", {}) if tests else {}  # which older ones do not tell
+    other = [name for number, stage in enumerate(stages, 1)
+             if tested.get(name := f"stage {number}", stage.fingerprint) != stage.fingerprint]
+    if not other:
+        return found, None, stages[0].skeleton, []
+    told = f"Warning: the scores and the gallery are of other weights of {' and '.join(other)} than those in " \
+        f"{Path(settings.checkpoint_dir).resolve()}, which the trainings and roads are of; run: python test_stage" \
+        f"{min(2, len(stages))}.py"
+    print(told.replace("W", "w", 1))
+    return found, None, stages[0].skeleton, [told]
 
 
 def rows_of(wanted, persons, groups):

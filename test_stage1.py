@@ -57,7 +57,7 @@ def test(settings):
     def predict(windows):
         return stage1.predict(persons, rows, settings.flip_test, settings.batch_size, windows)
 
-    more = {"loss": loss, "other_split": stage1.other_split}
+    more = {"loss": loss, "other_split": stage1.other_split, "fingerprints": {"stage 1": stage1.fingerprint}}
     if settings.box_extensions:
         more["box_extensions"] = score_box_extensions(predict, persons, settings.box_extensions)
     predicted = {"mean pose": mean_pose(settings.data_dir, len(rows)), "stage 1": pose}

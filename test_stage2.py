@@ -56,7 +56,8 @@ def test(settings):
     calibrated = [name for count, name in enumerate(names, 1) if calibration_of(stages[:count], stages[1].flip_test)]
     write_test_run(settings.run_dir, len(stages), predicted | dict(zip(names, poses)), persons, settings, seconds,
                    confidences, calibrated, other_split=any(stage.other_split for stage in stages),
-                   flip_test=stages[1].flip_test)
+                   flip_test=stages[1].flip_test,
+                   fingerprints={name: stage.fingerprint for name, stage in zip(names, stages)})
     print(f"{len(rows) / seconds:.1f} persons a second through {len(stages)} stages on {device}")
 
 

@@ -241,7 +241,8 @@ def rows_of(persons, settings, group):
     rows = {name: torch.tensor(chosen, device=persons.device) for name, chosen in rows.items()}
     for name, chosen in rows.items():
         if len(chosen) < 2 * group.size:
-            raise UserError(f"{settings.data_dir} holds {len(chosen)} {name} persons; prepare more: "
+            of = f" of other parts than {settings.without}" if settings.without and name == "train" else ""
+            raise UserError(f"{settings.data_dir} holds {len(chosen)} {name} persons{of}; prepare more: "
                             f"{persons.prepare}")
     least = 2 if settings.input_size <= 32 or settings.backbone == "alexnet_bn" else 1  # where features are one place
     if smallest_share(len(rows["train"]), settings.batch_size, group.size) < least:
@@ -268,13 +269,16 @@ def course_of(persons, rows, settings):
         raise UserError(f"--best-by {settings.best_by}: no validation person has the joints that it is measured with; "
                         f"choose another, or prepare other persons: {persons.prepare}")
 
+    parts = persons.parts_fingerprint(part_of(settings.without)[1]) if settings.without else ""
+
     def content(weights, course):
         return {"kind": settings.network, "network": course.network.arguments, "weights": weights,
                 "input_size": settings.input_size, "dataset": persons.dataset["dataset"],
                 "skeleton": persons.skeleton.plain(), "pixels": persons.pixels.plain(),
                 "crop_size": persons.crop_size, "context": persons.context,
                 "global_contrast": settings.global_contrast, "split": persons.split, "test_set": persons.test_set,
-                "without": settings.without, "best_epoch": course.best_epoch, "history": course.history,
+                "without": settings.without, "parts": parts, "best_epoch": course.best_epoch,
+                "history": course.history,
                 "settings": plain_settings(settings),
                 "provenance": provenance(settings, sum(row["seconds"] for row in course.history), persons.device)}
 

@@ -8,6 +8,7 @@ Writes  results/NAME.json  scores, best epochs, settings and provenance of train
                            went on from, and of the test; a machine's own folders as the project names them: data/raw
                            and runs
 """
+import re
 import sys
 from pathlib import Path
 
@@ -48,20 +49,23 @@ def main(argv=None):
     # whatever the machine: where its raw data lie, and where the run does
     prepared = arrays.load_json(folder / "data/dataset.json", "python lsp_data.py")
     for place, name in ((prepared["settings"]["raw_dir"], "data/raw"), (str(folder.resolve().parent), "runs")):
-        content = placed(content, place, name)
+        if Path(place).is_absolute() and Path(place) != Path("/"):
+            content = placed(content, place.rstrip("/"), name)
     path = Path(settings.result_dir, f"{settings.name}.json")
     arrays.save_json(path, content)
     print(f"written: {path}")
 
 
-def training_of(path):
-    """What a checkpoint tells of its training, and of the one whose weights it began with; a released one has no
-    history."""
+def training_of(path, later=()):
+    """What a checkpoint tells of its training, and of the one whose weights it began with, where they are there still
+    and no others have taken their place; a released one has no history. later: the files that came to be after it."""
     checkpoint = load_checkpoint(path, "python train_stage1.py")
     history = checkpoint["history"]
     best = checkpoint.get("best_epoch", len(history))
-    begun = checkpoint["settings"].get("weights", "")
-    earlier = {"initial weights": training_of(Path(begun))} if begun.endswith(".pt") else {}
+    begun, later = Path(checkpoint["settings"].get("weights") or ""), (*later, path.resolve())
+    known = begun.suffix == ".pt" and begun.is_file() and begun.resolve() not in later and "history" in load_checkpoint(
+        begun, "python train_stage1.py")  # else a backbone's weights alone
+    earlier = {"initial weights": training_of(begun, later)} if known else {}
     return {"file": path.name, "best epoch": history[best - 1] if history and best else None,
             "minutes": sum(row["seconds"] for row in history) / 60 if history else None,
             "settings": checkpoint["settings"], **checkpoint["provenance"], **earlier}
@@ -73,7 +77,8 @@ def placed(content, folder, name):
         return {key: placed(value, folder, name) for key, value in content.items()}
     if isinstance(content, (list, tuple)):
         return [placed(value, folder, name) for value in content]
-    return content.replace(folder, name) if isinstance(content, str) else content
+    whole = rf"(?<![\w./-]){re.escape(folder)}(?![\w.-])"
+    return re.sub(whole, name, content) if isinstance(content, str) else content
 
 
 if __name__ == "__main__":

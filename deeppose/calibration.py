@@ -107,14 +107,16 @@ def terms(own, lengths, bend, wanted=TERMS):
     return {name: of[name]() for name in TERMS if name in wanted}
 
 
-def choose(own, lengths, hits, others=None, seed=0, progress=iter):
+def choose(own, lengths, hits, others=None, seed=0, progress=iter, groups=None):
     """Cross-validate every combination of CHOICES over persons.
 
     own, lengths  as in `Calibration.probabilities`, numpy
     hits          (N, J) 1 = right, 0 = wrong, NaN = does not count
     others        as in `fit`
     progress      what the work is passed through, e.g. a bar
-    Returns       [(choices, log loss), ...], the best first: mean loss of held-out joints in nats
+    groups        (N,) of each person: who shares one, as neighbouring frames do, is held out together; None = nobody
+    Returns       [(choices, log loss), ...], the best first: mean loss of held-out joints in nats; where all are of
+                  one group [((), NaN)]
     Raises        ValueError, in words, where there is too little to fit
     """
     generator = np.random.default_rng(seed)
@@ -125,7 +127,10 @@ def choose(own, lengths, hits, others=None, seed=0, progress=iter):
     if len(np.unique(hits[counted])) < 2:
         raise ValueError(f"all of their joints are {'right' if hits[counted].all() else 'wrong'}")
     rows = generator.permutation(rows)[:MOST]
-    folds = [generator.permutation(len(rows)) % FOLDS for _ in range(REPEATS)]
+    groups = np.arange(len(hits)) if groups is None else groups
+    if len(np.unique(groups[rows])) < 2:
+        return [((), float("nan"))]
+    folds = [folds_of(groups[rows], generator) for _ in range(REPEATS)]
     losses = {}
     for choices in progress([some for count in range(len(CHOICES) + 1)
                              for some in itertools.combinations(CHOICES, count)]):
@@ -136,6 +141,13 @@ def choose(own, lengths, hits, others=None, seed=0, progress=iter):
     return sorted(losses.items(), key=lambda item: item[1])
 
 
+def folds_of(groups, generator):
+    """Each person's fold (N,), 0 ... FOLDS - 1, drawn by their groups (N,): who shares one shares it."""
+    _, first, number = np.unique(groups, return_index=True, return_inverse=True)
+    place = np.argsort(np.argsort(first))  # numbered as they come
+    return (generator.permutation(len(first)) % FOLDS)[place[number]]
+
+
 def left_out(own, lengths, hits, fold, choices, others=None):
     """Probabilities (N, J) of each fold's persons by a fit on the others'. fold (N,): each one's, 0 ... FOLDS - 1."""
     return _left_out(own, lengths, hits, fold, choices, _known(choices, others))
@@ -143,7 +155,7 @@ def left_out(own, lengths, hits, fold, choices, others=None):
 
 def _left_out(own, lengths, hits, fold, choices, known):
     found = np.empty(own.shape)
-    for number in range(FOLDS):
+    for number in np.unique(fold):
         out = fold == number
         found[out] = probabilities(_fit(own[~out], lengths[~out], hits[~out], choices, known), own[out], lengths[out])
     return found

@@ -136,7 +136,8 @@ def paired_bootstrap(before, after, draws=2000, seed=0):
 
     before, after  (N, P) hits of the two models
     draws          how often N persons are drawn with replacement
-    Returns        gain (after - before), (low, high): the middle 95% of the draws' gains; NaN where nothing counts
+    Returns        gain (after - before), (low, high): the middle 95% of the draws' gains; NaN where nothing counts, low
+                   and high also where only one person does
     Raises ValueError where the two don't count on the same persons and parts.
     """
     counted = ~np.isnan(before)
@@ -152,7 +153,7 @@ def paired_bootstrap(before, after, draws=2000, seed=0):
         gains[draw] = _mean((weights @ change)[counts > 0] / counts[counts > 0])
     gain = overall_mean(after) - overall_mean(before)
     drawn = gains[~np.isnan(gains)]
-    low, high = np.percentile(drawn, (2.5, 97.5)) if len(drawn) else (np.nan, np.nan)
+    low, high = np.percentile(drawn, (2.5, 97.5)) if counted.any(1).sum() > 1 else (np.nan, np.nan)
     return gain, (float(low), float(high))
 
 

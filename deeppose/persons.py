@@ -105,13 +105,21 @@ class Persons(Crops):
         """joints_px as numpy."""
         return self.joints_px.cpu().numpy()
 
+    @property
+    def groups(self):
+        """Step 1's group of each training person, (N,) of numbers: near-duplicate photographs and a film's neighbouring
+        frames share one. Older dataset.json do not tell them, and photographs' names (N,) stand for them."""
+        return np.array(self.dataset.get("train_groups") or _photographs(self.dataset["train"]))
+
     def parts(self, count):
         """Which of `count` parts of the training persons each belongs to, (N,) int of 1 ... count; 0 = a validation
-        person. Who shares a group of step 1, as near-duplicate photographs do, shares a part; older dataset.json do not
-        tell groups, and photographs stand for them."""
-        names = self.dataset.get("train_groups") or _photographs(self.dataset["train"])
-        numbers = np.array([int(_fingerprint(str(name).encode()), 16) % count + 1 for name in names])
+        person. Who shares a group shares a part."""
+        numbers = np.array([int(_fingerprint(str(name).encode()), 16) % count + 1 for name in self.groups])
         return np.where(self.held_out, 0, numbers)
+
+    def parts_fingerprint(self, count):
+        """Of who belongs to which of `count` parts."""
+        return _fingerprint(self.parts(count).astype(np.int64).tobytes())
 
     @property
     def labels(self):

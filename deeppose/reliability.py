@@ -3,6 +3,8 @@
 Arguments are the confidence of each joint (N, J), 0 ... 1, and its hits (N, J): 1 = right, 0 = wrong, NaN = does not
 count. Results are fractions; intervals are the middle 95% of a bootstrap over persons.
 """
+import warnings
+
 import numpy as np
 
 from .metrics import overall_mean
@@ -73,7 +75,7 @@ def reliability(confidence, hits, draws=DRAWS, seed=0):
         rates.append(_rate(drawn[..., 2], drawn[..., 0]))
         errors.append(_errors(drawn))
     low, high = _interval(rates)
-    error_low, error_high = _interval(errors)
+    error_low, error_high = (limit.clip(min=0) for limit in _interval(_centred(errors, _errors(total))))
     counts = total[..., 0]
     return {"edges": np.linspace(0, 1, BINS + 1), "counts": counts.astype(int),
             "confidence": _rate(total[..., 1], counts), "right": _rate(total[..., 2], counts), "low": low, "high": high,
@@ -142,6 +144,15 @@ def _ratios(parts, wholes, draws, seed):
     generator, persons = np.random.default_rng(seed), len(parts)
     rows = (generator.integers(persons, size=persons) for _ in range(draws))
     return [_rate(parts[some].sum(), wholes[some].sum()) for some in rows]
+
+
+def _centred(drawn, found):
+    """Draws of a calibration error, shifted to have what was found as their mean: an absolute difference grows by the
+    noise of drawing, on the average, and what was found has grown by its own already."""
+    drawn = np.array(drawn)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # where no draw is a number
+        return drawn - np.nanmean(drawn, axis=0) + found
 
 
 def _interval(drawn):

@@ -223,10 +223,10 @@ def train_one_epoch(model, network, batches, count, optimiser, learning_rate, ep
     return ((losses * sizes).sum() / sizes.sum()).item(), round(sizes.sum().item() * process_count())
 
 
-def write_rows(path, rows):
-    """Write a list of dictionaries as CSV, with a column for each key that one of them has."""
+def write_rows(path, rows, columns=()):
+    """Write a list of dictionaries as CSV, with the columns named and one for each further key that one of them has."""
     with whole(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, dict.fromkeys(key for row in rows for key in row))
+        writer = csv.DictWriter(file, dict.fromkeys([*columns, *(key for row in rows for key in row)]))
         writer.writeheader()
         writer.writerows(rows)
 

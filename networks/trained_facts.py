@@ -8,7 +8,7 @@ import numpy as np
 from deeppose.checkpoints import load_checkpoint
 from deeppose.errors import Failure
 
-from .trained_stages import SHARED, STAGE1, load_cascade_checkpoint
+from .trained_stages import SHARED, STAGE1, load_cascade_checkpoint, trained_on
 
 
 @dataclass
@@ -33,9 +33,13 @@ class Trained:
 def training_facts(checkpoint_dir):
     """Stage's number -> Trained, of the stages of which a folder holds finished networks. Raises Failure where one is
     broken."""
-    paths = {}
-    for path in sorted(Path(checkpoint_dir).glob("stage*.pt")):
-        if (match := re.fullmatch(r"stage(1(?=\.)|\d+(?=_))(_.+)?\.pt", path.name)) and not path.stem.endswith("_last"):
+    paths, joints = {}, None
+    for path in sorted(Path(checkpoint_dir).glob("stage*.pt")):  # stage1.pt comes first
+        match = re.fullmatch(r"stage(1(?=\.)|\d+(?=_))(?:_(.+))?\.pt", path.name)
+        if not match or path.stem.endswith("_last") or int(match[1]) == 1 and match[2]:
+            continue
+        joints = joints or trained_on(load_checkpoint(path, "python train_stage1.py"), path)[0].joints
+        if match[2] in (None, SHARED, *joints):  # what is called otherwise is a copy
             paths.setdefault(int(match[1]), []).append(path)
     found = {}
     for number, own in sorted(paths.items()):

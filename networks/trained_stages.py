@@ -162,7 +162,7 @@ def load_stage1(checkpoint_dir, persons, device):
     """
     path = Path(checkpoint_dir, "stage1.pt")
     checkpoint = load_checkpoint(path, "python train_stage1.py", STAGE1)
-    skeleton, pixels = _trained_on(checkpoint, path)
+    skeleton, pixels = trained_on(checkpoint, path)
     if persons is not None:
         _stop_if_foreign(checkpoint, path, skeleton, pixels, persons.skeleton, persons.pixels,
                          persons.dataset["dataset"])
@@ -236,7 +236,7 @@ def load_cascade(checkpoint_dir, stage, skeleton, pixels, persons, device):
         if not path.exists():
             continue
         checkpoint = load_cascade_checkpoint(path, stage)
-        own_skeleton, own_pixels = _trained_on(checkpoint, path)
+        own_skeleton, own_pixels = trained_on(checkpoint, path)
         _stop_if_foreign(checkpoint, path, own_skeleton, own_pixels, skeleton, pixels, "the persons here")
         kind = CASCADES[checkpoint["kind"]]
         network = network_of(kind.made_of, checkpoint, path).to(device)
@@ -291,6 +291,7 @@ def load_stages(checkpoint_dir, persons, device, last=None):
         if cascade.refines != stages[-1].fingerprint:
             print(f"warning: stage {number} was trained on the output of other weights than those of stage "
                   f"{number - 1} here; generate and train it again for a fair score")
+            cascade.fingerprint = _fingerprint(stages[-1].fingerprint + cascade.fingerprint)  # of what it is put on
         if missing := [name for joint, name in enumerate(stages[0].skeleton.joints) if joint not in cascade.networks]:
             print(f"note: stage {number} has no network for {', '.join(missing)}: left as stage {number - 1} has them")
         stages.append(cascade)
@@ -347,7 +348,7 @@ def cascade_path(checkpoint_dir, stage, name):
     return Path(checkpoint_dir, f"stage{stage}_{name}.pt")
 
 
-def _trained_on(checkpoint, path):
+def trained_on(checkpoint, path):
     """The skeleton and pixels that a checkpoint was trained on. Raises Failure where it does not tell them."""
     try:
         older = OLDER.get(checkpoint["dataset"])

@@ -233,6 +233,23 @@ def test_a_published_training_tells_of_those_it_went_on_from(benchmark, tmp_path
     assert content["trainings compared with it"] == [earlier]
 
 
+@pytest.mark.parametrize("weights", ["itself", "gone.pt", "backbone.pt"])
+def test_initial_weights_that_are_no_earlier_training_are_named_alone(benchmark, tmp_path, weights):
+    path = tmp_path / "run/checkpoints/stage1.pt"
+    path.parent.mkdir(parents=True)
+    torch.save({"conv.weight": torch.zeros(1)}, tmp_path / "backbone.pt")
+    begun = str(path if weights == "itself" else tmp_path / weights)
+    torch.save({"history": [{"epoch": 1, "seconds": 60}], "settings": {"weights": begun}, "provenance": {}}, path)
+    training = benchmark("publish").training_of(path)
+    assert training["settings"]["weights"] == begun and "initial weights" not in training
+
+
+def test_only_whole_folders_are_renamed(benchmark):
+    text = "in /a/raw/x.zip, /a/raws, /b/a/raw and '/a/raw'"
+    assert benchmark("publish").placed([text], "/a/raw", "data/raw") == [
+        "in data/raw/x.zip, /a/raws, /b/a/raw and 'data/raw'"]
+
+
 def test_the_ablation_compares_rows_on_validation_persons(benchmark, raw_dir, tmp_path, monkeypatch, capsys):
     ablation = benchmark("ablation_lsp")
     monkeypatch.setattr(ablation, "RECIPE", {"--network": "integral", "--backbone": "resnet18"})

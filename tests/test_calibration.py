@@ -15,7 +15,7 @@ import test_stage2 as step6
 import train_stage1
 import train_stage2
 from deeppose import reliability
-from deeppose.calibration import CHOICES, calibrations_of, choose, fit, left_out, probabilities
+from deeppose.calibration import CHOICES, calibrations_of, choose, fit, folds_of, left_out, probabilities
 from deeppose.errors import Failure, UserError
 from networks.trained_stages import calibration_of, load_stages
 
@@ -70,6 +70,15 @@ def test_intervals_hold_what_they_are_of_and_empty_bins_have_none():
     assert "calibration_error" not in reliability.confidence_scores(own, hits, "abcd", False, draws=2)
 
 
+def test_the_interval_of_a_calibration_error_lies_round_it():
+    for seed in range(6):
+        *_, hits, true = drawn(400, seed=seed)
+        found = reliability.confidence_scores(true, hits, "abcd", True, draws=200, seed=seed)
+        for name, error in found["calibration_error"].items():
+            low, high = found["intervals"]["calibration_error"][name]
+            assert 0 <= low <= error <= high
+
+
 def test_a_fit_gives_back_the_probabilities_that_drew_its_persons():
     own, lengths, hits, true = drawn(3000, size=1.0, offsets=np.array([-1.0, 0.0, 0.5, 1.0]))
     hits[:, 0][:100] = NAN
@@ -107,6 +116,27 @@ def test_cross_validation_chooses_what_the_persons_are_drawn_with():
     changed = hits.copy()
     changed[fold == 3] = 1 - changed[fold == 3]  # what a fold's persons are does not count in what is said of them
     assert np.array_equal(*(left_out(own, lengths, some, fold, best)[fold == 3] for some in (hits, changed)))
+
+
+def test_frames_of_one_film_are_held_out_together():
+    """Twelve films of forty frames each, nearly alike: by frame, cross-validation takes what films have by chance for
+    what their joints have."""
+    films, own, lengths, hits, _ = np.repeat(np.arange(12), 40), *drawn(12)
+    own, lengths, hits = (np.repeat(each, 40, 0) for each in (own, lengths, hits))
+    own = (own + np.random.default_rng(1).normal(0, 0.005, own.shape)).clip(0.01, 0.99)
+    apart, together = dict(choose(own, lengths, hits)), dict(choose(own, lengths, hits, groups=films))
+    assert min(apart, key=apart.get) != () and min(apart.values()) < min(together.values()) - 0.02
+    fold = folds_of(films, np.random.default_rng(0))
+    assert all(len(set(fold[films == film])) == 1 for film in range(12)) and set(fold) == set(range(10))
+    alone = folds_of(np.array([7, 3, 5, 9]), np.random.default_rng(2))
+    assert alone.tolist() == np.random.default_rng(2).permutation(4).tolist()  # as without groups
+    assert choose(own, lengths, hits, groups=films * 0)[0][0] == ()
+
+
+def test_of_one_film_alone_the_line_is_taken(capsys):
+    given = drawn(30)[:3]
+    found = calibrate.fitted("stage 1", given, given, np.zeros(30), 0)
+    assert found.slopes.keys() == {"own"} and "stage 1: a line; not cross-validated" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("hits, words", [(np.ones((9, 4)), "9 persons are too few"), (np.ones((20, 4)), "are right"),
@@ -175,6 +205,9 @@ def test_the_scripts_tell_scores_before_and_probabilities_after(trained, capsys)
             assert min(picture.size) > 400
         assert "calibration error" in capsys.readouterr().out
 
+    for stage, script in ((1, step3), (2, step6)):  # which weights were tested
+        told = json.loads((trained / f"run/stage{stage}.json").read_text())["fingerprints"]
+        assert list(told.values()) == [stage.fingerprint for stage in stages[:stage]]
     # a stage 1 that is trained on has other weights, which nothing is fitted to
     stages[0].fingerprint = "another"
     assert calibration_of(stages[:1], False) is None
@@ -204,7 +237,7 @@ def test_it_is_fitted_on_those_held_out_of_the_parts_that_are_tested():
 
 def test_too_little_to_fit_leaves_the_score_as_it_is(capsys):
     given = np.full((3, 4), 0.5), np.ones(3), np.ones((3, 4))
-    assert calibrate.fitted("stage 1", given, given, 0) is None
+    assert calibrate.fitted("stage 1", given, given, np.arange(3), 0) is None
     assert capsys.readouterr().out.startswith("note: stage 1 can't be calibrated on these validation persons (3")
 
 

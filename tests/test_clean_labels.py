@@ -1,6 +1,7 @@
 """Labels put right by networks that did not train on the person."""
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -169,6 +170,7 @@ def test_the_script_corrects_by_the_network_that_did_not_see_the_person(halves, 
         network = load_stage1(halves / f"half{half}", persons, CPU)
         assert asked[network.fingerprint].tolist() == np.flatnonzero(part == half).tolist()
 
+    assert (halves / "cleaned/cleaned_labels.png").exists()
     cleaned = load_persons(halves / "cleaned", "train", CPU)
     assert cleaned.split == persons.split
     assert np.array_equal(cleaned.truth[persons.held_out], persons.truth[persons.held_out], equal_nan=True)
@@ -188,6 +190,12 @@ def test_the_script_corrects_by_the_network_that_did_not_see_the_person(halves, 
     assert f"--data-dir {halves / 'cleaned'}" in shown.splitlines()[-1]
     assert json.loads((halves / "data/dataset.json").read_text())["digests"] == persons.dataset["digests"]
     train_stage1.load_persons(halves / "data", "train", CPU)  # as it was
+    monkeypatch.setattr(Stage1, "predict_with_confidence", lambda self, persons, rows, *_: (
+        persons.joints_px[rows].nan_to_num(0), torch.zeros(len(rows), 14)))
+    run(halves, "half2", "half1")  # an earlier picture does not stay beside a list of nobody
+    assert not (halves / "cleaned/cleaned_labels.png").exists()
+    assert (halves / "cleaned/cleaned_labels.csv").read_text().splitlines() == [
+        "row,source,image,exchanged,left_out,largest_error_up_to_1"]
 
 
 @pytest.mark.parametrize("names, said", [(("half1",), "name a folder"), (("half1", "half1"), "two of the networks"),
@@ -197,6 +205,22 @@ def test_wrong_networks_are_refused(halves, names, said):
         train(halves, "all")
     with pytest.raises(UserError, match=said):
         run(halves, *names)
+
+
+def test_networks_of_other_parts_are_refused_and_an_empty_part_is_told(halves, tmp_path):
+    shutil.copytree(halves / "data", tmp_path / "data")
+    dataset = json.loads((tmp_path / "data/dataset.json").read_text())
+    for name in ("half1", "half2"):
+        (tmp_path / name).symlink_to(halves / name)
+    groups = dataset["train_groups"]
+    (tmp_path / "data/dataset.json").write_text(json.dumps(dataset | {"train_groups": [group + 1 for group in groups]}))
+    with pytest.raises(UserError, match="may know labels by heart"):
+        run(tmp_path, "half1", "half2")
+    (tmp_path / "data/dataset.json").write_text(json.dumps(dataset | {"train_groups": [0] * len(groups)}))
+    persons = load_persons(tmp_path / "data", "train", CPU)
+    part = max(persons.parts(2))
+    with pytest.raises(UserError, match=f"holds 0 train persons of other parts than {part}/2; prepare more"):
+        train(tmp_path, "none", "--without", f"{part}/2")
 
 
 def test_data_that_are_links_are_followed_and_trust_is_told(halves, tmp_path, monkeypatch, capsys):

@@ -67,6 +67,28 @@ def test_a_part_that_counts_on_nobody_has_no_gain():
     assert "pckh@0.5" not in differences(before, after, truth, np.full(60, NAN), LSP, 100.0, draws=1)
 
 
+def test_one_person_makes_no_interval_and_nobody_no_error():
+    before, after, truth, heads = poses(LSP)
+    truth[1:, LSP.index("neck")] = NAN
+    truth[0, LSP.index("neck")] = 50, 50
+    before[0, LSP.index("neck")], after[0, LSP.index("neck")] = (90, 90), (50, 50)
+    neck = differences(before, after, truth, heads, LSP, 100.0, draws=20)["pck_box@0.1"]["neck"]
+    assert neck["gain"] == 100 and np.isnan([neck["low"], neck["high"]]).all()
+    gain, limits = paired_bootstrap(*(np.r_[[[hit]], np.full((9, 1), NAN)] for hit in (0.0, 1.0)), draws=20)
+    assert gain == 1 and np.isnan(limits).all()
+    nothing = differences(before, after, truth * NAN, heads, LSP, 100.0, draws=5)
+    assert np.isnan([value for parts in nothing.values() for part in parts.values() for value in part.values()]).all()
+    assert "95% interval" in compare.table(nothing, ("a", "b"))
+
+
+def test_columns_of_two_long_names_can_be_told_apart():
+    found = {"pck@0.2": {"mean": {"before": 1.0, "after": 2.0, "gain": 1.0, "low": 0.5, "high": 1.5}}}
+    for names, shown in ((("refiner_lr_1e-3", "refiner_lr_3e-4"), ["…ner_lr_1e-3", "…ner_lr_3e-4"]),
+                         (("a" * 15 + "x" + "b" * 15, "a" * 15 + "y" + "b" * 15), ["before", "after"]),
+                         (("one", "two"), ["one", "two"])):
+        assert compare.table(found, names).splitlines()[1].split()[1:3] == shown
+
+
 def test_a_lost_joint_counts_once_however_far_it_is():
     truth = np.array([[[10.0, 10], [20, 10], [30, 10], [40, 10]]] * 4)
     truth[1, 0], truth[2] = NAN, NAN
@@ -136,6 +158,12 @@ def test_runs_on_crops_of_two_sizes_are_compared_in_one_frame(folder):
     assert np.abs((small.truth + 0.5) * 1.5 - 0.5 - large.truth).max() < 0.01
     found = run(folder, "second", "large", "--other-data-dir", str(folder / "data96"))
     assert found["person_errors"]["before"] == pytest.approx(found["person_errors"]["after"], abs=1e-4)
+
+
+def test_the_folder_of_all_steps_is_not_that_of_the_scores(folder, tmp_path):
+    (tmp_path / "coco/runs").mkdir(parents=True)
+    with pytest.raises(UserError, match="coco holds no stage1_predictions.npy; did you mean .*coco/runs"):
+        run(folder, "first", tmp_path / "coco")
 
 
 def test_runs_that_are_not_of_these_persons_are_refused(folder):

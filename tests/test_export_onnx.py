@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -175,6 +176,14 @@ def test_no_file_where_it_differs(exported, tmp_path, monkeypatch):
     with pytest.raises(Failure, match="differ by .* in a batch of"):
         main(exported, "--out", str(tmp_path / "other.onnx"))
     assert [path.name for path in tmp_path.iterdir()] == ["pose.onnx"]
+
+
+def test_drawn_figures_to_compare_on_are_of_the_pixels_that_the_stages_know(tmp_path):
+    first = SimpleNamespace(crop_size=64, context=1.5, pixels=DEPTH)
+    crops = export_onnx.real_crops(tmp_path, first).numpy().astype(float)
+    inside = crops[np.abs(crops - DEPTH.padding[0]) > 1]
+    assert crops.shape == (5, 64, 64, 1) and inside.std() > 0.2 * DEPTH.deviation[0]
+    assert (np.abs(inside - DEPTH.mean[0]) < 2.5 * DEPTH.deviation[0]).all()  # resampling goes a little beyond
 
 
 def test_what_can_not_be_exported_is_said(exported, tmp_path, monkeypatch):

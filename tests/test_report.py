@@ -395,6 +395,29 @@ def test_a_photographs_road_ends_where_predict_ends(tmp_path, large):
     assert found[:, 2] == pytest.approx(np.array(told["confidence"]), abs=0.03)
 
 
+def test_scores_of_other_weights_than_those_that_are_there_are_told(run, tmp_path, capsys):
+    folder, persons = run[:2]
+    shutil.copytree(folder / "runs", tmp_path / "runs")
+    path = tmp_path / "runs/stage2.json"
+    stages = load_stages(folder / "checkpoints", persons, CPU)
+    told = {f"stage {number}": stage.fingerprint for number, stage in enumerate(stages, 1)}
+    for fingerprints, warned in ((told, ""), ({}, ""), (told | {"stage 2": "0" * 16}, "stage 2")):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"fingerprints": fingerprints}))
+        make(folder, "--out", tmp_path / "a.html", runs=tmp_path / "runs")
+        scores, out = Page(tmp_path / "a.html").section("scores"), capsys.readouterr().out
+        words = f"arning: the scores and the gallery are of other weights of {warned} than those in "
+        assert (words in scores, words in out) == (bool(warned),) * 2
+    assert "run: python test_stage2.py" in out
+
+
+def test_copies_beside_the_networks_are_no_part_of_them(run, tmp_path):
+    shutil.copytree(run[0] / "checkpoints", tmp_path / "copies")
+    expected = training_facts(tmp_path / "copies")
+    for name, copy in (("stage1.pt", "stage1_before.pt"), ("stage2_neck.pt", "stage2_neck_old.pt")):
+        shutil.copy(tmp_path / "copies" / name, tmp_path / "copies" / copy)
+    assert training_facts(tmp_path / "copies") == expected
+
+
 def test_what_there_is_is_shown_and_what_is_not_is_said(run, tmp_path, capsys):
     folder = run[0]
     make(folder, "--out", tmp_path / "a.html", runs="none")
