@@ -20,7 +20,7 @@ import numpy as np
 from deeppose import archives, coco_json, near_duplicates, stored_crops
 from deeppose.claims import claimed
 from deeppose.parallel import worker_map
-from deeppose.preparing import both_splits, hold_out, print_table, save_picture, survey, write
+from deeppose.preparing import both_splits, hold_out, print_table, save_picture, stop_if_too_many, survey, write
 from deeppose.raw_files import find_images, located, named, raw_home
 from deeppose.raw_persons import RawPersons, objects
 from deeppose.settings import next_command, parse_settings
@@ -30,7 +30,7 @@ DATA_DIR = "data"       # folder for the arrays
 RUN_DIR = "runs"        # folder for the picture of crops
 TRAIN: tuple[str, ...] = ("train.json",)  # files of the training annotations
 TRAIN_IMAGES = "images"  # folder of their images, or zip or tar
-TEST: tuple[str, ...] = ()  # files of the test annotations; empty = TEST_SHARE of the images tests
+TEST: tuple[str, ...] = ()  # files of the test annotations; empty = TEST_SHARE of the persons tests
 TEST_IMAGES = "images"  # folder of their images, or zip or tar
 CATEGORY = ""           # name of the category; empty = the only one that has keypoints
 PAIRS: tuple[str, ...] = ()  # joints that a mirror exchanges, right=left each; empty = as left and right in their names
@@ -38,7 +38,7 @@ DIAMETER: tuple[str, ...] = ()  # two joints whose distance is the torso's; empt
 HEAD: tuple[str, ...] = ()  # two joints whose distance is the head's; empty = neck and head top if named so
 CHANNELS = "three"      # three | one: crops in colour, or as grey or depth images store it, in 8 or 16 bits
 SEED = 0                # 0 ... 4294967295: seed of the splits
-TEST_SHARE = 0.2        # 0.001 ... 0.9: of the images, test images where TEST is empty
+TEST_SHARE = 0.2        # 0.001 ... 0.9: of the persons, test persons where TEST is empty; all of an image or none
 VALIDATION_SHARE = 0.1  # 0.001 ... 0.9: of the training persons, held out for validation
 BLOCK = 0               # 0 ... 1000000: neighbouring frames of films that stay together, by file name; 0 = photographs
 DUPLICATE_DISTANCE = 72  # 0 ... 255: bits of 255 by which near-duplicate photographs' hashes differ at most
@@ -87,6 +87,7 @@ def prepare(settings):
                for split, paths in files.items() if paths}
     persons, lost, skeleton, left_out, ignored = list_persons(files, folders, settings)
     if not files["test"]:
+        stop_if_too_many(lost, len(persons), settings.largest_unreadable)  # of too few nobody may be left to test
         persons.test = draw_test(persons.group, settings.test_share, generator)
     if settings.boxes == "bbox":
         persons.boxes = squared(persons.bbox, settings.box_extension)
@@ -330,6 +331,8 @@ def find_boxes(persons, settings):
     """Each person's box (N, 3) by its outer edges in the image, and a sentence on it."""
     if settings.boxes == "bbox":
         return persons.boxes, f"the annotated bbox squared x {settings.box_extension:g}"
+    if len(persons.joints[0]) == 1:
+        raise UserError("--boxes joints: a skeleton of one joint has no extent; take --boxes bbox")
     least = settings.least_extent * np.median(stored_crops.extents(persons.joints)[~persons.test])
     return (stored_crops.joint_boxes(persons.joints, persons.sizes, settings.box_extension, least),
             f"from the annotated joints x {settings.box_extension:g}")

@@ -47,6 +47,8 @@ def generate(settings):
     if not persons.held_out.any():
         raise UserError("there are no validation persons, on whom the errors are measured; run: "
                         f"{persons.prepare}")
+    if len(skeleton.joints) == 1:
+        raise UserError("a skeleton of one joint has no size for the windows of a cascade; leave it at stage 1")
     stages = load_stages(settings.checkpoint_dir, persons, device, settings.stage)
     flip_test = flip_test_of(stages, settings.flip_test)
     if settings.flip_test and not flip_test:

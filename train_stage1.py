@@ -113,7 +113,7 @@ PLACES = ("preset", "data_dir", "checkpoint_dir", "run_dir", "device", "threads"
 # what --resume can't change
 FIXED = ("network", "backbone", "frozen_stages", "freeze_batchnorm", "input_size", "loss", "dropout", "optimiser",
          "average_decay", "seed", "batch_size", "global_contrast", "heatmap_sigma", "without", "weights",
-         "initial_accumulator")
+         "initial_accumulator", "oversample")  # by which steps are counted, too
 
 
 def main(argv=None):

@@ -158,7 +158,9 @@ def load_persons(data_dir, split, device, images="auto"):
         raise Failure(f"the {split} arrays in {folder.resolve()} are not of the rows, joints, crop size and pixels "
                       f"that dataset.json tells; run again: {dataset['prepare']}")
     held_out = sides == 1 if split == "train" else np.zeros(len(crops), bool)
-    trained_on = [f"{photograph} {side}" for photograph, side in zip(_photographs(dataset["train"]), sides)]
+    copies = dataset["train"].get("copy", [0] * len(sides))
+    trained_on = [f"{photograph} {side}" for photograph, side, copy
+                  in zip(_photographs(dataset["train"]), sides, copies) if copy == 0]
     streamed = images == "streamed" or images == "auto" and not crops_fit(crops, device)
     if device.type != "cpu":
         print(f"{split} images, {crops.nbytes / 1e9:.1f} GB: "

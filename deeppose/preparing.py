@@ -71,10 +71,7 @@ def survey(persons, skeleton, largest_unreadable, parallel, lost=(), channels=3,
     of_use = faults == None  # noqa: E711  an array of objects, compared one by one
     unreadable = [*lost, *({"source": persons.source[row], "image": persons.image[row], "reason": faults[row]}
                            for row in np.flatnonzero(~of_use))]
-    share = len(unreadable) / (len(unreadable) + of_use.sum())
-    if share > largest_unreadable:
-        raise Failure(f"{len(unreadable)} images ({share:.1%}) can't be used, e.g. {_example(unreadable)}; get the "
-                      "data anew, or raise --largest-unreadable")
+    stop_if_too_many(unreadable, of_use.sum(), largest_unreadable)
     for side, title in ((persons.test, "test"), (~persons.test, "train on")):
         if not of_use[side].any():
             why = f", e.g. {persons.image[side][0]}: {faults[side][0]}" if side.any() else ""
@@ -86,8 +83,17 @@ def survey(persons, skeleton, largest_unreadable, parallel, lost=(), channels=3,
     return Surveyed(kept, unreadable, pixels, image, small[images] if thumbnails else None)
 
 
+def stop_if_too_many(unreadable, others, largest):
+    """Raise Failure where the persons who are of no use, listed as {source, image, reason}, are more than the share
+    `largest` of them and the others."""
+    share = len(unreadable) / max(1, len(unreadable) + others)
+    if share > largest:
+        raise Failure(f"{len(unreadable)} images ({share:.1%}) can't be used, e.g. {_example(unreadable)}; get the "
+                      "data anew, or raise --largest-unreadable")
+
+
 def _example(unreadable):
-    return "; ".join("{source} {image}: {reason}".format(**fault) for fault in unreadable[:5])
+    return "; ".join("{source} {image}: {reason}".format(**fault) for fault in unreadable[:3])
 
 
 def _same_bits(values, faults):

@@ -70,7 +70,7 @@ def named(path, names, within=""):
     """
     names = [composed(name if name.startswith(within) else within + name) for name in names]
     path = Path(path)
-    root = path.name if path.is_dir() else path.stem
+    root = composed((path.resolve() if path.is_dir() else path.resolve().with_name(path.stem)).as_posix())
     images = [member for member in archives.members(path) if member.lower().endswith(archives.IMAGE_SUFFIXES)]
     if not images:
         raise UserError(f"{os.path.realpath(path)} holds no images; put those of the data set there")
@@ -78,7 +78,8 @@ def named(path, names, within=""):
     for folders in {name.count("/") for name in names}:
         for plain, member in exact.items():
             tail = "/".join(f"{root}/{plain}".split("/")[-1 - folders:])
-            tails[tail] = "" if tail in tails else member  # "" = several end so
+            if tails.setdefault(tail, member) != member:
+                tails[tail] = ""  # several end so
     found = [exact.get(name, tails.get(name)) for name in names]
     for member in set(found) - {None, ""}:
         archives.check_name(member, os.path.realpath(path))

@@ -5,7 +5,7 @@ from itertools import product
 from .skeletons import Skeleton
 
 SIDES = {"l": "left", "r": "right"}
-SIDED = (  # how names tell a side, the first that fits; two names make a pair if they do it alike
+SIDED = (  # how names tell a side; two names make a pair if they do it alike
     re.compile(r"(?i)(left|right)"),                      # left_hip, hipLeft
     re.compile(r"(?i)(?:^(l|r)(?=[^a-z])|(?<=[^a-z])(l|r)$)"),  # l_hip, L.hip, hip-l
     re.compile(r"(?:^(L|R)(?=[A-Z])|(?<=[a-z])(L|R)$)"),  # LHip, hipL
@@ -27,8 +27,7 @@ def skeleton_from_names(joints, edges, pairs=(), diameter=(), head=()):
     """
     known = {}  # (side, part) -> name
     for name in joints:
-        _, side, part = _read(name)
-        known.setdefault((side, part), name)
+        known.setdefault(_read(name), name)
     limbs = {}
     for a, b in edges:
         if f"{b}-{a}" not in limbs:  # an edge may stand there both ways
@@ -38,17 +37,21 @@ def skeleton_from_names(joints, edges, pairs=(), diameter=(), head=()):
         diameter=tuple(diameter) or _ends(known, ("left", "shoulder"), ("right", "hip")),
         head=tuple(head) or next(filter(None, (_ends(known, ("", "neck"), ("", top)) for top in HEAD_TOPS)), ()),
         pairs=tuple(pairs) or _pairs(joints),
-        lower=tuple(name for name in joints if _read(name)[2] in LOWER))
+        lower=tuple(name for name in joints if _read(name)[1] in LOWER))
 
 
 def _pairs(joints):
-    """(right, left) names that differ in their side alone."""
-    sides = {"right": {}, "left": {}}
+    """(right, left) names that differ in their sides alone: in all of them, where they tell several, as the left corner
+    of the left eye does."""
+    places = {}
     for name in joints:
-        how, side, part = _read(name)
-        if side:
-            sides[side].setdefault((how, part), name)
-    return tuple((name, sides["left"][key]) for key, name in sides["right"].items() if key in sides["left"])
+        how, sides, part = _sides(name)
+        if sides:
+            places.setdefault((how, part, sides), name)
+    other = {"right": "left", "left": "right"}
+    mirrored = ((name, places.get((how, part, tuple(map(other.get, sides))))) for (how, part, sides), name
+                in places.items() if sides[0] == "right")
+    return tuple((name, partner) for name, partner in mirrored if partner)
 
 
 def _arms_and_legs(limbs, known):
@@ -65,13 +68,26 @@ def _ends(known, *ends):
 
 
 def _read(name):
-    """How a joint's name tells its side (a number), the side ("" if none), and the part without it: lower-case letters
-    and digits."""
+    """The side that a joint's name tells first, "" if none, and the part without sides."""
+    _, sides, part = _sides(name)
+    return sides[0] if sides else "", part
+
+
+def _sides(name):
+    """How a joint's name tells its sides, numbers of SIDED; the sides; and the part without them, lower-case letters
+    and digits. The last way counts only where no other does: rear_left_hoof begins with an r."""
+    found = []
     for how, pattern in enumerate(SIDED):
-        if found := pattern.search(name):
-            side = next(filter(None, found.groups())).lower()
-            return how, SIDES.get(side, side), _letters(name[:found.start()] + name[found.end():])
-    return None, "", _letters(name)
+        if how == len(SIDED) - 1 and found:
+            break
+        for match in pattern.finditer(name):
+            if not any(start < match.end() and match.start() < end for start, end, *_ in found):
+                side = next(filter(None, match.groups())).lower()
+                found.append((*match.span(), how, SIDES.get(side, side)))
+    rest = "".join(letter for place, letter in enumerate(name)
+                   if not any(start <= place < end for start, end, *_ in found))
+    found.sort()
+    return tuple(how for *_, how, _ in found), tuple(side for *_, side in found), _letters(rest)
 
 
 def _letters(name):

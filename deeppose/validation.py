@@ -28,9 +28,20 @@ def evaluate(model, persons, rows, input_size, batch_size, group):
     if len(names := sorted(set(sources))) > 1:
         scores |= {f"{pdj}_{name}": scores_of(predicted[sources == name], truth[sources == name], persons.skeleton,
                                               persons.box_side)[pdj] for name in names}
-    seen = ~np.isnan(truth).all(0)  # (J, 2); a joint may be annotated on nobody here
-    spread = predicted.std(0)[seen] / np.nanstd(truth[:, seen], axis=0).clip(min=1e-6)
-    return scores, float(spread.mean())
+    return scores, spread_of(predicted, truth)
+
+
+def spread_of(predicted, truth):
+    """How far predictions spread over persons, in the truth's spread: the median over the joints' coordinates that
+    differ between persons; NaN where none does.
+
+    predicted, truth  (M, J, 2) same frame, NaN truth = not annotated
+    """
+    known = ~np.isnan(truth)
+    seen = known.sum(0) > 1  # (J, 2)
+    own, its = (np.std(each[:, seen], axis=0, where=known[:, seen]) for each in (predicted, np.nan_to_num(truth)))
+    differs = its > 1e-6
+    return float(np.median(own[differs] / its[differs])) if differs.any() else np.nan
 
 
 def scores_of(predicted, truth, skeleton, box_side):

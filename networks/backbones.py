@@ -182,6 +182,8 @@ def load_initial_weights(model, source):
     else:
         source = os.path.realpath(imagenet_file() if source == "imagenet" else source)
         state = _read_weights(source, name)
+    if {"model", "optimiser"} <= state.keys():
+        raise UserError(f"{source} is what an interrupted training goes on from; name the .pt without _last beside it")
     if {"weights", "split"} <= state.keys():
         weights = state["weights"]
         if isinstance(weights, dict):

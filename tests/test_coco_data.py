@@ -247,12 +247,34 @@ def test_coco_s_own_skeleton_has_torso_arms_legs_and_sigmas(tmp_path):
     (["lhip", "rhip", "lshoulder"], [("rhip", "lhip")], ("lshoulder", "rhip")),
     (["Left Paw", "Right Paw", "paw-left-2", "paw-right-2"], [("Right Paw", "Left Paw"),
                                                              ("paw-right-2", "paw-left-2")], ()),
+    (["left_eye_left_corner", "left_eye_right_corner", "right_eye_left_corner", "right_eye_right_corner"],
+     [("right_eye_left_corner", "left_eye_right_corner"), ("right_eye_right_corner", "left_eye_left_corner")], ()),
+    (["l_eye_left", "l_eye_right", "r_eye_left", "r_eye_right"],
+     [("r_eye_left", "l_eye_right"), ("r_eye_right", "l_eye_left")], ()),
+    (["left_of_left_eyebrow", "right_of_left_eyebrow"], [], ()),  # both of one eyebrow
     (["rear", "left_ear", "root", "left_eye", "ring_tip"], [], ()),  # an r is no side where no l answers it
 ])
 def test_names_tell_sides(names, pairs, diameter):
     skeleton = skeleton_from_names(names, [])
     assert list(skeleton.pairs) == pairs and skeleton.diameter == diameter
     skeleton_of(skeleton.plain())
+
+
+def test_a_fifth_is_of_the_persons_and_what_can_not_be_used_is_told_first(tmp_path):
+    raw = save(tmp_path, train=content(12))
+    for number in range(1, 12):
+        (raw / f"images/{number}.png").unlink()
+    told(Failure, r"14 images \(87.5%\) can't be used, e.g. .* in 11.png: no such image", prepare, tmp_path, raw)
+
+
+def test_a_skeleton_of_one_joint_has_no_extent(tmp_path):
+    train = content(12)
+    train["categories"][0]["keypoints"], train["categories"][0]["skeleton"] = ["ball"], []
+    for annotation in train["annotations"]:
+        annotation["keypoints"] = annotation["keypoints"][:3]
+    raw = save(tmp_path, train=train)
+    assert prepare(tmp_path, raw)["train_labels"].shape[1] == 1
+    told(UserError, "one joint has no extent; take --boxes bbox", prepare, tmp_path / "joints", raw, "--boxes", "joints")
 
 
 def test_of_several_categories_the_one_named_is_taken(tmp_path):

@@ -151,6 +151,10 @@ def test_names_may_leave_out_folders_and_lead_to_one_image_alone(tmp_path):
     expected = ["x/one.png", "one.png", "x/deep/two.png", "x/deep/two.png", "y/one.png", None, None, None]
     members, faults = raw_files.named(tmp_path / "depth", names)
     assert members == expected and [fault is None for fault in faults] == [member is not None for member in expected]
+    # whatever other names there are, and by all folders that lead there
+    names = ["one.png", f"{tmp_path.name}/depth/x/deep/two.png", "two/three/four.png", f"{tmp_path}/depth/y/one.png"]
+    assert raw_files.named(tmp_path / "depth", names)[0] == ["one.png", "x/deep/two.png", None, "y/one.png"]
+    assert raw_files.named(tmp_path / "depth", ["depth/one.png", "a/b/c/two.png"])[0] == ["one.png", None]
     (tmp_path / "depth" / "one.png").unlink()
     members, faults = raw_files.named(tmp_path / "depth", ["one.png"])
     assert members == [None] and "several images" in faults[0]

@@ -95,7 +95,14 @@ def test_the_split_of_given_photographs_keeps_its_fingerprint(tmp_path):
     """Checkpoints that were trained before hold it."""
     write(tmp_path)
     rows = b"lsp/im0001.jpg 0\nlsp/im0002.jpg 0\nlspet/im00001.jpg 1"
-    assert load_persons(tmp_path, "train", CPU).split == hashlib.sha256(rows).hexdigest()[:16]
+    split = load_persons(tmp_path, "train", CPU).split
+    assert split == hashlib.sha256(rows).hexdigest()[:16]
+    path = tmp_path / "dataset.json"  # varied copies of a person divide the persons as before
+    dataset = json.loads(path.read_text())
+    rows = dataset["train"] | {"image": ["im0001.jpg", "im0001.jpg", "im00001.jpg"], "copy": [0, 1, 0]}
+    path.write_text(json.dumps(dataset | {"train": rows}))
+    alone = hashlib.sha256(b"lsp/im0001.jpg 0\nlspet/im00001.jpg 1").hexdigest()[:16]
+    assert load_persons(tmp_path, "train", CPU).split == alone
 
 
 @pytest.mark.parametrize("name", arrays.PREPARED)

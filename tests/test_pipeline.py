@@ -27,6 +27,7 @@ from deeppose.persons import load_persons
 from deeppose.report_files import notes_of
 from deeppose.settings import parse_settings
 from deeppose.skeletons import LSP
+from deeppose.validation import spread_of
 from networks.trained_stages import load_stages, run_with_confidence
 from tests.interruption import interrupt
 
@@ -272,13 +273,13 @@ def test_the_flip_test_changes_predictions_and_follows_to_step_6(copy, monkeypat
 @pytest.mark.parametrize("flags", [
     ["--rotation", "0"], ["--scale", "1", "1"], ["--shift", "0"], ["--flip", "0"], ["--colour", "0"],
     ["--dropout", "0"], ["--loss", "smooth_l1"], ["--optimiser", "sgd"], ["--optimiser", "adagrad"],
-    ["--learning-rate", "2e-3"], ["--weight-decay", "0.1"], ["--warmup-epochs", "1"], ["--schedule", "cosine"],
+    ["--learning-rate", "2e-3"], ["--weight-decay", "0.1"], ["--warmup-epochs", "1"], ["--schedule", "constant"],
     ["--schedule", "step", "--step-epochs", "0.5"], ["--clip", "0.001"], ["--average-decay", "0.9"],
     ["--batch-size", "12"], ["--input-size", "48"], ["--seed", "1"], ["--backbone", "resnet34"],
     ["--frozen-stages", "1"]], ids=" ".join)
 def test_every_knob_of_stage_1_changes_what_is_learnt(trained, tmp_path, flags):
     shutil.copytree(trained / "data", tmp_path / "data")
-    base = ["--epochs", "1", *STAGE1]
+    base = ["--epochs", "1", "--warmup-epochs", "0", *STAGE1]
     step(train_stage1, tmp_path, *base, *flags)
     changed = weights(tmp_path / "checkpoints/stage1.pt")
     reference = tmp_path.parent / "reference_of_stage_1"
@@ -326,6 +327,10 @@ def test_persons_who_come_several_times_are_seen_so_often(trained, tmp_path, cap
     shutil.copytree(trained / "data", tmp_path / "data")
     step(train_stage1, tmp_path, *STAGE1, "--epochs", "1", "--oversample", "lsp=3")
     assert "24 training (72 a pass) and 6 validation persons" in capsys.readouterr().out
+    with pytest.raises(UserError, match="oversample"):  # steps are counted by them, and frozen ones would come again
+        step(train_stage1, tmp_path, *STAGE1, "--epochs", "2", "--resume")
+    with pytest.raises(UserError, match="stage1_last.pt is what an interrupted training goes on from; name the .pt"):
+        step(train_stage1, tmp_path, *STAGE1, "--restart", "--weights", str(tmp_path / "checkpoints/stage1_last.pt"))
 
 
 def test_training_can_begin_with_a_trained_stage_1(trained, tmp_path, capsys):
@@ -421,6 +426,17 @@ def test_a_collapsed_network_has_no_spread(trained):
     persons = load_persons(trained / "data", "train", torch.device("cpu"))
     scores, spread = train_stage1.evaluate(OnePose(), persons, torch.arange(30), 32, 8, Group(0, 1, persons.device))
     assert spread == pytest.approx(0, abs=1e-5) and scores["validation_loss"] > 0
+
+
+def test_a_joint_of_one_person_does_not_hide_a_collapse():
+    generator = np.random.default_rng(0)
+    truth = generator.normal(50, 20, (30, 4, 2))
+    predicted = 50 + (truth - 50) * 0.1
+    assert spread_of(predicted, truth) == pytest.approx(0.1)
+    truth[1:, 0] = np.nan  # annotated on one person
+    truth[:, 1] = truth[0, 1]  # as of whom everybody stands in one place
+    assert spread_of(predicted, truth) == pytest.approx(0.1)
+    assert np.isnan(spread_of(predicted[:1], truth[:1]))
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_with_the_place(trained, tmp_path):

@@ -231,7 +231,8 @@ def test_run_py_takes_all_steps_of_a_preset(monkeypatch, tmp_path, capsys):
         "calibrate.py --preset small", "test_stage2.py --preset small")]
     run_script.main(["--preset", "small", "--stages", "1"])
     assert len(taken["steps"]) == 4
-    with pytest.raises(UserError, match="python run.py --preset NAME, one of alexnet-.*, paper, paper-cpu, scratch, small, or"):
+    with pytest.raises(UserError, match="python run.py --preset NAME, one of alexnet-.*, paper, paper-cpu, scratch, "
+                                        "small, or"):
         run_script.main([])
 
 
