@@ -1,4 +1,4 @@
-"""All steps, one after another, on figures that the project draws: four to five minutes on two cores.
+"""All steps, one after another, on figures that the project draws: about four minutes on two cores.
 
     python demo.py --dataset mpii      figures in that data set's layout, and a network of the line that learns from it
 

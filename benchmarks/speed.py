@@ -481,7 +481,7 @@ def channels(images):
 # what is printed
 
 def report(figures, before, settings):
-    same = before and all(before["settings"].get(name) == value for name, value in vars(settings).items()
+    same = before and all(before["settings"].get(name, value) == value for name, value in vars(settings).items()
                           if name not in ("raw_dir", "result_dir", "device", "sections"))
     print(f"{'':48}{'this run':>12}" + (f"{'published':>12}{'ratio':>8}" if same else ""))
     for group, content in figures.items():
