@@ -31,6 +31,8 @@ def main(argv=None):
     folder, following = Path(settings.raw_dir) / settings.dataset, f"{settings.dataset}_data.py"
     if settings.dataset == "lsp":
         folder, following = folder.with_name("lsp_dataset"), "lsp_data.py --train-on lsp"
+        if settings.figures <= 1000:  # which it would all train on
+            following += f" --lsp-train-images {max(1, settings.figures * 5 // 6)}"
     elif settings.test_figures >= settings.figures:
         raise UserError(f"--test-figures {settings.test_figures} of --figures {settings.figures} leave none to train "
                         "on")

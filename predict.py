@@ -142,8 +142,8 @@ def predict(settings, inputs, missing, others, boxes_of):
     stages, folder = load_model(settings, device)
     posing = posing_of(settings, stages, device)
     if folder != RELEASED:
-        print(f"model: {folder}, {'stage 1' if len(stages) == 1 else f'{len(stages)} stages'}; its "
-              f"{posing.confidence[0]}: {posing.confidence[1]}")
+        print(f"model: {folder}, {'stage 1' if len(stages) == 1 else f'{len(stages)} stages'}; "
+              + ("its {}: {}".format(*posing.confidence) if posing.has_confidence else "it tells no confidence"))
     aim = aiming(settings, posing, boxes_of)
     name, meaning = posing.confidence
     facts = {"model": {"checkpoints": os.path.abspath(folder), "stages": len(stages),
@@ -165,9 +165,11 @@ def predict(settings, inputs, missing, others, boxes_of):
                 found[one.file] += 1
                 persons += len(one.joints)
         ending["unusable"] = unusable
+        for one in unusable:
+            tqdm.write(f"can't be used: {one['file']}: {one['reason']}", file=sys.stderr)
+        if not found:
+            raise Failure(f"none of the inputs can be used, as told above ({len(unusable)}); nothing is written")
 
-    for one in unusable:
-        print(f"can't be used: {one['file']}: {one['reason']}", file=sys.stderr)
     films = [found[one.path] for one in inputs if one.video and one.path in found]
     what = [counted(len(found) - len(films), "photograph")] * (len(found) > len(films) or not films)
     what += [f"{counted(len(films), 'video')} of {counted(sum(films), 'frame')}"] * bool(films)

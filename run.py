@@ -35,6 +35,8 @@ def main(argv=None):
     preset, folder = read_preset(settings.preset), Path(settings.folder, Path(settings.preset).stem)
     prepare = importlib.import_module(preset.get("data", "lsp_data"))
     steps = steps_of(settings.preset, prepare, settings.stages or preset.get("stages", 2))
+    for module, flags in steps:  # whatever is wrong with a later one is told before the first
+        parse_settings(vars(module), list(map(str, flags)))
     seconds = run_steps(steps, folder, settings.seed, settings.device, settings.raw_dir, record=True)
     print("\nseconds: " + ", ".join(f"{name} {value:.0f}" for name, value in seconds.items()))
     print(f"scores, pictures and predictions: {folder / 'runs'}")

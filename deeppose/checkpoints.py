@@ -41,7 +41,9 @@ def load_checkpoint(path, made_by, kinds=None, device="cpu"):
     try:
         checkpoint = read_tensors(path, device)
     except FileNotFoundError:
-        raise UserError(f"{where} not found; run: {made_by}") from None
+        deeper = path.parent / "checkpoints"  # of a folder of run.py
+        there = (deeper / path.name).is_file()
+        raise UserError(f"{where} not found; " + (f"did you mean {deeper}?" if there else f"run: {made_by}")) from None
     except pickle.UnpicklingError:  # torch's own words go on to advise how to open it nevertheless
         raise Failure(f"{where} is not opened: it is broken, or holds more than tensors, numbers and strings; run "
                       f"again: {made_by}") from None

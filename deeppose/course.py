@@ -78,10 +78,12 @@ class Course:
             if resume:
                 raise UserError(f"{self.last.resolve()} not found: there is nothing to resume; train without --resume")
             return None
-        state = self._state()
+        ties = load_checkpoint(self.last, self.again, STATE)["ties"]
         for name, text in self.ties.items():
-            if state["ties"].get(name, text) != text:  # which older ones may lack
-                raise UserError(f"{self.last} was begun on other {name}; run: {self.again}")
+            if ties.get(name, text) != text:  # which older ones may lack
+                raise UserError(f"{self.last} was begun on other {name}; name another --checkpoint-dir, or run: "
+                                f"{self.again}")
+        state = self._state()
         if resume and self.fixed is not None:
             chosen = {name: self.settings[name] for name in self.fixed}
             if changed := changed_settings(state["settings"], chosen):
@@ -89,7 +91,9 @@ class Course:
                                 f"way; use the same, or run: {self.again}")
         if changed := changed_settings(state["settings"], self.settings, self.places):
             if not resume:
-                more = "go on under these with --resume, or " if self.fixed is not None else ""
+                may = self.fixed is not None and not changed_settings(
+                    state["settings"], {name: self.settings[name] for name in self.fixed}, self.places)
+                more = "go on under these with --resume, or " if may else "name another --checkpoint-dir, "
                 raise UserError(f"{self.last} was begun with other settings ({changed}); {more}use the same, or run: "
                                 f"{self.again}")
             print(f"note: settings changed on resuming: {changed}")

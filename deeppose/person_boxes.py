@@ -71,7 +71,7 @@ def read_boxes(path):
     where = os.path.realpath(path)
     try:
         if not os.path.isfile(path):
-            raise UserError(f"{where} is no file of boxes; --boxes takes {EXPECTED}")
+            raise UserError(f"{where} not found, or no file; --boxes takes {EXPECTED}")
         if os.path.getsize(path) > LARGEST_FILE:
             raise Failure(f"{where} is larger than {LARGEST_FILE >> 20} MiB; leave out what is no box")
         with open(path, encoding="utf-8-sig", newline="") as file:

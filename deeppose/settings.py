@@ -104,7 +104,8 @@ def read_preset(name, seen=()):
         raise ValueError(f"preset {path} can't be read ({error})") from None
     scripts = {script.stem for script in PRESETS.parent.glob("*.py")}
     if (data := str(content.get("data", "lsp_data"))) not in scripts:
-        raise ValueError(f"preset {path} has data = {data!r}, expected the script that prepares them")
+        raise ValueError(f"preset {path} has data = {data!r}, expected the script that prepares them"
+                         + _nearest(data, scripts))
     for section, settings in content.items():
         if isinstance(settings, dict) != (section in scripts):
             if section in scripts:

@@ -32,15 +32,18 @@ def run_steps(steps, folder, seed, device, raw_dir=None, record=False):
         done = arrays.load_json(path, "") if path.exists() else {}
         for number, (name, (module, flags)) in enumerate(zip(names, steps), 1):
             command, asked = command_of(module, flags), _asked(module, list(map(str, flags)), given)
-            before = done.setdefault(name, {"command": command, "asked": asked})
+            before = done.setdefault(name, {})
+            if "seconds" not in before:  # never finished: it is held to nothing
+                before.update(command=command, asked=asked)
+            ways = f"ask for the same, name another folder, or remove {folder.resolve()}"
             if before["command"] != command:
                 raise UserError(f"{path.resolve()} holds a run of '{before['command']}' where now '{command}' is asked "
-                                "for; ask for the same, or name another folder")
+                                f"for; {ways}")
             was = before.get("asked", asked)  # which older records lack
             if unlike := [_unlike(what, was.get(what), value) for what, value in asked.items()
                           if was.get(what) != value]:
-                raise UserError(f"{path.resolve()} holds a run of '{command}' with another {' and '.join(unlike)}; ask "
-                                "for the same, or name another folder")
+                raise UserError(f"{path.resolve()} holds a run of '{command}' with another {' and '.join(unlike)}; "
+                                f"{ways}")
             if "seconds" not in before or number == len(steps):
                 for later in names[number:]:  # of what they made the grounds are about to change
                     done.get(later, {}).pop("seconds", None)
@@ -48,7 +51,8 @@ def run_steps(steps, folder, seed, device, raw_dir=None, record=False):
                 before["seconds"] = _run(module, flags, given)
                 arrays.save_json(path, done)
             else:
-                print(f"finished already: {command}")
+                print(f"finished already: {command}" + (f", of the raw data as they were; to read them anew, remove "
+                                                        f"{folder}" if hasattr(module, "RAW_DIR") else ""))
     return {name: done[name]["seconds"] for name in names}
 
 

@@ -61,6 +61,15 @@ class Posing:
                          "null where the network has none")
 
     @property
+    def has_confidence(self):
+        """Whether these stages tell one, seen by a look at nothing."""
+        first = self.first
+        blank = torch.zeros(1, first.crop_size, first.crop_size, first.pixels.channels,
+                            dtype=torch.uint8 if first.pixels.bits == 8 else torch.int16)
+        return self._look_at(LooseCrops(blank.to(self.device), first.context, first.pixels, first.skeleton),
+                             quick=False)[1] is not None
+
+    @property
     def least_side(self):
         """Pixels along the longer side down to which a photograph may be reduced where its person fills it."""
         return self._least_side(1.0)

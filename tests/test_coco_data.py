@@ -274,7 +274,8 @@ def test_a_skeleton_of_one_joint_has_no_extent(tmp_path):
         annotation["keypoints"] = annotation["keypoints"][:3]
     raw = save(tmp_path, train=train)
     assert prepare(tmp_path, raw)["train_labels"].shape[1] == 1
-    told(UserError, "one joint has no extent; take --boxes bbox", prepare, tmp_path / "joints", raw, "--boxes", "joints")
+    told(UserError, "one joint has no extent; take --boxes bbox", prepare, tmp_path / "joints", raw, "--boxes",
+         "joints")
 
 
 def test_of_several_categories_the_one_named_is_taken(tmp_path):

@@ -111,10 +111,13 @@ def test_what_others_added_stays_as_long_as_the_weights_do(tmp_path, capsys):
 
 def test_what_was_begun_otherwise_is_refused_and_named(tmp_path):
     go(course(tmp_path), [1.0])
-    with pytest.raises(UserError, match="begun on other data; run: python train.py --restart"):
+    with pytest.raises(UserError, match="begun on other data; name another --checkpoint-dir, or run: python train.py "
+                                        "--restart"):
         course(tmp_path, ties="b").left()
     with pytest.raises(UserError, match=r"other settings \(epochs 3 -> 9\); go on under these with --resume"):
         course(tmp_path, {"epochs": 9, "rate": 1.0, "device": "cuda"}).left()
+    with pytest.raises(UserError, match=r"\(rate 1.0 -> 2.0\); name another --checkpoint-dir, use the same, or run: "):
+        course(tmp_path, {"epochs": 3, "rate": 2.0, "device": "cpu"}).left()  # nor would --resume take it
     with pytest.raises(UserError, match=r"\(rate 1.0 -> 2.0\), which can't be changed"):
         course(tmp_path, {"epochs": 3, "rate": 2.0, "device": "cuda"}).left(resume=True)
     assert len(course(tmp_path, {"epochs": 9, "rate": 1.0, "device": "cuda"}).left(resume=True)["history"]) == 1

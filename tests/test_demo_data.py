@@ -68,7 +68,8 @@ def test_bad_settings(tmp_path, capsys, flag, value):
 def test_the_next_step_is_named_with_its_folder(tmp_path, capsys):
     demo_data.main(["--raw-dir", str(tmp_path / "with space"), "--figures", "1", "--workers", "1"])
     command = capsys.readouterr().out.splitlines()[-1].removeprefix("next: ")
-    assert shlex.split(command)[1:] == ["lsp_data.py", "--train-on", "lsp", "--raw-dir", str(tmp_path / "with space")]
+    assert shlex.split(command)[1:] == ["lsp_data.py", "--train-on", "lsp", "--lsp-train-images", "1", "--raw-dir",
+                                        str(tmp_path / "with space")]
 
 
 @pytest.mark.parametrize("step", [1, 2])

@@ -228,7 +228,8 @@ def test_data_prepared_anew_is_told_from_what_was_made_of_the_old(copy, raw_dir,
     step(lsp_data, copy, "--raw-dir", str(raw_dir), *PREPARE, "--seed", "9")
     step(step3, copy)
     assert "warning: " not in capsys.readouterr().out  # the same persons are tested on
-    with pytest.raises(UserError, match="begun on other data; run: the same command with --restart"):
+    with pytest.raises(UserError, match="begun on other data; name another --checkpoint-dir, or run: the same command "
+                                        "with --restart"):
         step(train_stage1, copy, *STAGE1, "--epochs", "2")
     with pytest.raises(UserError, match="made on other persons than .* run again: python generate_train_output.py"):
         step(train_stage2, copy, *STAGE2)

@@ -270,7 +270,7 @@ def test_what_can_not_be_used_is_named_and_the_rest_is_done(photos, tmp_path, ca
     (["{here}"], "a folder without photographs"),
     (["{here}/a.jpg", "--box", "5", "5", "5", "9"], "--box: the box 5 5 5 9 has no area"),
     (["{here}/a.jpg", "--box", "0", "0", "9", "9", "--boxes", "b.csv"], "given; leave one of them out"),
-    (["{here}/a.jpg", "--boxes", "b.csv"], "b.csv is no file of boxes"),
+    (["{here}/a.jpg", "--boxes", "b.csv"], "b.csv not found, or no file"),
     (["{here}/a.jpg", "--boxes", "{here}/c.csv"], "c.csv names none of the inputs, such as .*a.jpg"),
     (["{here}/a.jpg", "--checkpoint-dir", "{here}"], "stage1.pt not found"),
     (["{here}/a.jpg", "--checkpoint-dir", "{here}/a.jpg"], "a.jpg is a file; name the folder that checkpoints"),
@@ -312,6 +312,21 @@ def test_inputs_come_from_folders_patterns_and_lists_each_once(tmp_path):
         (tmp_path / "long" / ("ü" * 120 + end + ".bmp")).touch()
     names = [one.name for one in find_inputs([f"{here}/long"], tmp_path)[0]]
     assert names == ["ü" * 75 + ".bmp.png", "ü" * 75 + ".bmp-2.png"]
+
+
+def test_where_nothing_can_be_read_nothing_is_written(tmp_path, capsys):
+    (tmp_path / "text.jpg").write_text("no picture")
+    with pytest.raises(Failure, match=r"none of the inputs can be used, as told above \(1\); nothing is written"):
+        run(tmp_path / "text.jpg", "--out", tmp_path / "out", *PLAIN)
+    assert "can't be used: " in capsys.readouterr().err and not list((tmp_path / "out").glob("p*"))
+
+
+def test_a_folder_of_all_steps_is_not_that_of_the_weights(tmp_path):
+    (tmp_path / "mine/checkpoints").mkdir(parents=True)
+    (tmp_path / "mine/checkpoints/stage1.pt").touch()
+    Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
+    with pytest.raises(UserError, match="mine/stage1.pt not found; did you mean .*mine/checkpoints?"):
+        run(tmp_path / "a.png", "--out", tmp_path / "out", "--checkpoint-dir", tmp_path / "mine")
 
 
 def test_a_list_on_standard_input(photos, tmp_path, monkeypatch):

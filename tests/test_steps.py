@@ -94,9 +94,14 @@ def test_another_seed_raw_folder_or_preset_is_refused_and_a_step_that_runs_has_l
                                             (0, "raw", 4, "train_stage1", r"preset \(epochs 3, now 4\)")):
         preset.write_text(f"[train_stage1]\nepochs = {epochs}")
         with pytest.raises(UserError, match=rf"steps.json holds a run of 'python {script}.py\b.*' with another {what}; "
-                                            "ask for the same, or name"):
+                                            "ask for the same, name another folder, or remove"):
             run_steps(steps, tmp_path / "run", seed, "cpu", raw, record=True)
     preset.write_text("# another comment\n[train_stage1]\nepochs = 3")
+    first.main = lambda flags: 1 / 0  # a step that never finished is held to nothing
+    with pytest.raises(ZeroDivisionError):
+        run_steps(steps, tmp_path / "other", 0, "cpu", "wrong", record=True)
+    first.main = lambda flags: CALLS.append(("first", flags))
+    run_steps(steps, tmp_path / "other", 1, "cpu", "right", record=True)
     CALLS.clear()
     run_steps(steps, tmp_path / "run", 0, "cpu", "raw", record=True)
     assert [name for name, _ in CALLS] == ["first"]  # the last
@@ -231,6 +236,11 @@ def test_run_py_takes_all_steps_of_a_preset(monkeypatch, tmp_path, capsys):
         "calibrate.py --preset small", "test_stage2.py --preset small")]
     run_script.main(["--preset", "small", "--stages", "1"])
     assert len(taken["steps"]) == 4
+    taken.clear()  # what is wrong with a later step is told before the first
+    (tmp_path / "own.toml").write_text("[train_stage2]\nepoch = 3")
+    with pytest.raises(SystemExit):
+        run_script.main(["--preset", str(tmp_path / "own.toml")])
+    assert "[train_stage2] epoch: no such setting; did you mean epochs?" in capsys.readouterr().err and not taken
     with pytest.raises(UserError, match="python run.py --preset NAME, one of alexnet-.*, paper, paper-cpu, scratch, "
                                         "small, or"):
         run_script.main([])
