@@ -79,7 +79,7 @@ EPOCHS = 7                       # 1 ... 100000: passes over the training person
 OVERSAMPLE: tuple[str, ...] = ()  # data sets whose persons come several times a pass, e.g. lsp=4
 CROPS_PER_IMAGE = 20             # 1 ... 100000: windows drawn of each person and epoch
 BATCH_SIZE = 128                 # 1 ... 65536: windows a step
-OPTIMISER = "adam"               # adagrad | adam | adamw | sgd; adagrad is the paper's, and learns little here
+OPTIMISER = "adam"               # adagrad | adam | adamw | sgd; adagrad is the paper's
 LEARNING_RATE = 5e-4             # 1e-12 ... 1e6: step size
 INITIAL_ACCUMULATOR = 0.1        # 0 ... 1e6: adagrad: start of the squared-gradient sums; 0 = a first step at full rate
 MOMENTUM = 0.9                   # 0 ... 0.9999: sgd: momentum

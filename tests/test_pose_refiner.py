@@ -34,7 +34,8 @@ from tests.test_own_skeleton import prepare
 
 MIRROR, CPU = torch.tensor(LSP.mirror), torch.device("cpu")
 STAGE1 = ["--network", "integral", "--backbone", "efficientnet_lite0", "--weights", "none", "--input-size", "32",
-          "--epochs", "1", "--batch-size", "8", "--loss", "smooth_l1", "--optimiser", "adam", "--learning-rate", "1e-3"]
+          "--epochs", "1", "--batch-size", "8", "--loss", "smooth_l1", "--optimiser", "adam", "--learning-rate", "1e-3",
+          "--warmup-epochs", "0"]
 REFINER = ["--network", "pose_refiner", "--crop-size", "32", "--sigma", "1.25", "--crops-per-image", "1", "--epochs",
            "1", "--batch-size", "12", "--loss", "smooth_l1", "--optimiser", "adamw", "--learning-rate", "1e-3"]
 

@@ -33,7 +33,8 @@ from networks.efficientnet_lite import SamePadding
 from networks.folding import Activated, folded
 from networks.integral import IntegralNet
 from networks.posing import Posing, parts_of
-from networks.trained_stages import load_stages, run_with_confidence
+from networks.stage1 import new_network
+from networks.trained_stages import Stage1, load_stages, run_with_confidence
 from resnet_stage1 import ResNetRegressor
 
 RELEASED = predict.RELEASED
@@ -312,6 +313,13 @@ def test_inputs_come_from_folders_patterns_and_lists_each_once(tmp_path):
         (tmp_path / "long" / ("ü" * 120 + end + ".bmp")).touch()
     names = [one.name for one in find_inputs([f"{here}/long"], tmp_path)[0]]
     assert names == ["ü" * 75 + ".bmp.png", "ü" * 75 + ".bmp-2.png"]
+
+
+@pytest.mark.parametrize("kind, has", [("regression", False), ("heatmap", True)])
+def test_stages_tell_whether_they_have_a_confidence(kind, has):
+    network = new_network(kind, 14, 32, {"backbone": "resnet18", "image_channels": 3})
+    first = Stage1(network.eval(), 32, "", False, "it", LSP, RGB, 48, 1.5)
+    assert Posing([first], torch.device("cpu")).has_confidence is has
 
 
 def test_where_nothing_can_be_read_nothing_is_written(tmp_path, capsys):
