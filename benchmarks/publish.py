@@ -63,9 +63,12 @@ def training_of(path, later=()):
     history = checkpoint["history"]
     best = checkpoint.get("best_epoch", len(history))
     begun, later = Path(checkpoint["settings"].get("weights") or ""), (*later, path.resolve())
-    known = begun.suffix == ".pt" and begun.is_file() and begun.resolve() not in later and "history" in load_checkpoint(
-        begun, "python train_stage1.py")  # else a backbone's weights alone
-    earlier = {"initial weights": training_of(begun, later)} if known else {}
+    earlier = {}
+    if begun.suffix == ".pt" and begun.is_file() and begun.resolve() not in later:
+        first = load_checkpoint(begun, "python train_stage1.py")
+        dates = [each.get("provenance", {}).get("date", "") for each in (first, checkpoint)]
+        if "history" in first and (dates[0] < dates[1] or "" in dates):  # no backbone's weights alone, no later ones
+            earlier = {"initial weights": training_of(begun, later)}
     return {"file": path.name, "best epoch": history[best - 1] if history and best else None,
             "minutes": sum(row["seconds"] for row in history) / 60 if history else None,
             "settings": checkpoint["settings"], **checkpoint["provenance"], **earlier}

@@ -231,6 +231,9 @@ def test_a_published_training_tells_of_those_it_went_on_from(benchmark, tmp_path
     earlier = training["initial weights"]
     assert earlier["minutes"] == 1 and earlier["settings"]["weights"] == "none" and "initial weights" not in earlier
     assert content["trainings compared with it"] == [earlier]
+    for path, day in ((first, "2026-11-02"), (second, "2026-11-01")):  # others took the place of what it began with
+        torch.save(torch.load(path) | {"provenance": {"date": day}}, path)
+    assert "initial weights" not in benchmark("publish").training_of(second)
 
 
 @pytest.mark.parametrize("weights", ["itself", "gone.pt", "backbone.pt"])
