@@ -20,6 +20,7 @@ import numpy as np
 from deeppose import archives, coco_json, near_duplicates, stored_crops
 from deeppose.claims import claimed
 from deeppose.parallel import worker_map
+from deeppose.person_boxes import squares
 from deeppose.preparing import both_splits, hold_out, print_table, save_picture, stop_if_too_many, survey, write
 from deeppose.raw_files import find_images, located, named, raw_home
 from deeppose.raw_persons import RawPersons, objects
@@ -322,9 +323,8 @@ def oks_facts(persons, sigmas, ignored):
 
 
 def squared(bbox, extension):
-    """Squares round bboxes (N, 4), their centres and `extension` times their longer sides: edges (N, 3)."""
-    sides = extension * bbox[:, 2:].max(1)
-    return np.column_stack([bbox[:, :2] + bbox[:, 2:] / 2 - sides[:, None] / 2, sides])
+    """Squares round bboxes (N, 4), x, y, width and height: edges (N, 3), see `squares`."""
+    return squares(np.column_stack([bbox[:, :2], bbox[:, :2] + bbox[:, 2:]]), extension)
 
 
 def find_boxes(persons, settings):

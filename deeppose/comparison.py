@@ -4,6 +4,7 @@ import re
 import numpy as np
 
 from .metrics import (
+    LEAST_PERSONS,
     diameters,
     distances,
     joint_hits,
@@ -16,7 +17,6 @@ from .metrics import (
 from .reports import BOX_FRACTIONS, THRESHOLDS
 
 TOGETHER = 64   # draws of a bootstrap in one product, which reads all hits once
-LEAST = 2       # persons that an interval needs: of one it would have no width
 FARTHEST = 1.0  # reference lengths: a joint farther off than this is lost, however far
 
 
@@ -26,8 +26,8 @@ def differences(before, after, truth, head_sizes, skeleton, box_side, thresholds
     before, after  (N, J, 2) the two models' poses; the others as `reports.score` has them
     draws          how often N persons are drawn with replacement
     Returns        metric -> part -> {"before", "after", "gain", "low", "high"}, percent and points; low and high are
-                   the middle 95% of the draws' gains. NaN where nothing counts, and they where fewer than LEAST persons
-                   do
+                   the middle 95% of the draws' gains. NaN where nothing counts, and they where fewer than
+                   LEAST_PERSONS do
     """
     given = truth, head_sizes, skeleton, box_side, thresholds
     first, second = _columns(before, *given), _columns(after, *given)
@@ -54,7 +54,7 @@ def differences(before, after, truth, head_sizes, skeleton, box_side, thresholds
                  for _ in range(start, min(draws, start + TOGETHER))]
         drawn = rates(np.array(times, np.float64))
         gains[start:start + TOGETHER] = drawn[1] - drawn[0]
-    known = ~np.isnan(gains).all(0) & ((counted @ (weights > 0) > 0).sum(0) >= LEAST)
+    known = ~np.isnan(gains).all(0) & ((counted @ (weights > 0) > 0).sum(0) >= LEAST_PERSONS)
     low, high = np.full((2, len(parts)), np.nan)
     if known.any():
         low[known], high[known] = np.nanpercentile(gains[:, known], (2.5, 97.5), axis=0)

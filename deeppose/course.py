@@ -59,7 +59,9 @@ class Course:
             return None
         checkpoint = load_checkpoint(self.final, self.again, kinds)
         if self.last.exists():
-            if self._state()["begun"] != checkpoint.get("begun"):
+            state = load_checkpoint(self.last, self.again, STATE)
+            self._check(state)
+            if state["begun"] != checkpoint.get("begun"):
                 return None
             self.last.unlink()  # ended between the two
         return checkpoint
@@ -78,22 +80,20 @@ class Course:
             if resume:
                 raise UserError(f"{self.last.resolve()} not found: there is nothing to resume; train without --resume")
             return None
-        ties = load_checkpoint(self.last, self.again, STATE)["ties"]
+        state = load_checkpoint(self.last, self.again, STATE)
         for name, text in self.ties.items():
-            if ties.get(name, text) != text:  # which older ones may lack
+            if state["ties"].get(name, text) != text:  # which older ones may lack
                 raise UserError(f"{self.last} was begun on other {name}; name another --checkpoint-dir, or run: "
                                 f"{self.again}")
-        state = self._state()
-        if resume and self.fixed is not None:
-            chosen = {name: self.settings[name] for name in self.fixed}
-            if changed := changed_settings(state["settings"], chosen):
-                raise UserError(f"{self.last} was begun with other settings ({changed}), which can't be changed on the "
-                                f"way; use the same, or run: {self.again}")
+        self._check(state)
+        fixed = changed_settings(state["settings"], {name: self.settings[name] for name in self.fixed or ()})
+        if resume and fixed:
+            raise UserError(f"{self.last} was begun with other settings ({fixed}), which can't be changed on the way; "
+                            f"use the same, or run: {self.again}")
         if changed := changed_settings(state["settings"], self.settings, self.places):
             if not resume:
-                may = self.fixed is not None and not changed_settings(
-                    state["settings"], {name: self.settings[name] for name in self.fixed}, self.places)
-                more = "go on under these with --resume, or " if may else "name another --checkpoint-dir, "
+                more = "name another --checkpoint-dir, " if fixed or self.fixed is None else \
+                    "go on under these with --resume, or "
                 raise UserError(f"{self.last} was begun with other settings ({changed}); {more}use the same, or run: "
                                 f"{self.again}")
             print(f"note: settings changed on resuming: {changed}")
@@ -184,8 +184,8 @@ class Course:
         if curves and self.history:
             training_curves(curves, self.history)
 
-    def _state(self):
-        state = load_checkpoint(self.last, self.again, STATE)
+    def _check(self, state):
+        """Raise Failure where what `last` holds is no training."""
         try:
             whole = all(isinstance(row, dict) and row["seconds"] >= 0 and row["epoch"] == number
                         and not math.isnan(self.score(row)) for number, row in enumerate(state["history"], 1)) \
@@ -194,7 +194,6 @@ class Course:
             whole = False
         if not whole or not 0 <= state["best_epoch"] <= len(state["history"]):
             raise Failure(f"{self.last.resolve()} is broken: its history is none of epochs; run: {self.again}")
-        return state
 
     def _owner(self):
         """Which training `final` is of; "" = not told, None = there is none."""

@@ -66,9 +66,10 @@ def _listed(content):
 def _expanded(path, out):
     """Of one argument: its files; the folder that their names begin in; why there are none, or ""; how many are left
     aside."""
+    out = os.path.realpath(out)
     if os.path.isdir(path):
         files, others = [], 0
-        for file in _below(path, {os.path.realpath(out)}):
+        for file in _below(path, {out}):
             if _is_shown(file):
                 files.append(file)
             else:
@@ -78,7 +79,7 @@ def _expanded(path, out):
         return [path], os.path.dirname(path), "", 0
     if glob.has_magic(path):
         matching = [file for file in sorted(glob.glob(path, recursive=True)) if not os.path.isdir(file)]
-        files = [file for file in matching if not _lies_in(file, out)]
+        files = [file for file in matching if not Path(os.path.realpath(os.path.dirname(file))).is_relative_to(out)]
         shown = [file for file in files if _is_shown(file)] or files  # of a pattern such as *.dat all are meant
         why = "" if files else "all that matches lies in the folder for output" if matching else "no file matches"
         return shown, os.path.dirname(re.split(r"[*?[]", path)[0]), why, len(files) - len(shown)
@@ -88,10 +89,6 @@ def _expanded(path, out):
 def _is_shown(file):
     """Whether it is named like a photograph or film."""
     return file.lower().endswith((*IMAGE_SUFFIXES, *VIDEOS))
-
-
-def _lies_in(file, folder):
-    return Path(os.path.realpath(os.path.dirname(file))).is_relative_to(os.path.realpath(folder))
 
 
 def _below(folder, seen):

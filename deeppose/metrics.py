@@ -9,6 +9,8 @@ import re
 
 import numpy as np
 
+LEAST_PERSONS = 2  # that an interval needs: of one it would have no width
+
 
 def distances(predicted, truth):
     """Euclidean distances of joints.
@@ -137,7 +139,7 @@ def paired_bootstrap(before, after, draws=2000, seed=0):
     before, after  (N, P) hits of the two models
     draws          how often N persons are drawn with replacement
     Returns        gain (after - before), (low, high): the middle 95% of the draws' gains; NaN where nothing counts, low
-                   and high also where only one person does
+                   and high also where fewer than LEAST_PERSONS do
     Raises ValueError where the two don't count on the same persons and parts.
     """
     counted = ~np.isnan(before)
@@ -153,7 +155,7 @@ def paired_bootstrap(before, after, draws=2000, seed=0):
         gains[draw] = _mean((weights @ change)[counts > 0] / counts[counts > 0])
     gain = overall_mean(after) - overall_mean(before)
     drawn = gains[~np.isnan(gains)]
-    low, high = np.percentile(drawn, (2.5, 97.5)) if counted.any(1).sum() > 1 else (np.nan, np.nan)
+    low, high = np.percentile(drawn, (2.5, 97.5)) if counted.any(1).sum() >= LEAST_PERSONS else (np.nan, np.nan)
     return gain, (float(low), float(high))
 
 

@@ -75,11 +75,11 @@ def reliability(confidence, hits, draws=DRAWS, seed=0):
         rates.append(_rate(drawn[..., 2], drawn[..., 0]))
         errors.append(_errors(drawn))
     low, high = _interval(rates)
-    error_low, error_high = (limit.clip(min=0) for limit in _interval(_centred(errors, _errors(total))))
-    counts = total[..., 0]
+    error, counts = _errors(total), total[..., 0]
+    error_low, error_high = (limit.clip(min=0) for limit in _interval(_centred(errors, error)))
     return {"edges": np.linspace(0, 1, BINS + 1), "counts": counts.astype(int),
             "confidence": _rate(total[..., 1], counts), "right": _rate(total[..., 2], counts), "low": low, "high": high,
-            "error": _errors(total), "error_low": error_low, "error_high": error_high}
+            "error": error, "error_low": error_low, "error_high": error_high}
 
 
 def confidence_scores(confidence, hits, joints, fitted, draws=DRAWS, seed=0):

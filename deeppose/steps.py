@@ -51,8 +51,9 @@ def run_steps(steps, folder, seed, device, raw_dir=None, record=False):
                 before["seconds"] = _run(module, flags, given)
                 arrays.save_json(path, done)
             else:
-                print(f"finished already: {command}" + (f", of the raw data as they were; to read them anew, remove "
-                                                        f"{folder}" if hasattr(module, "RAW_DIR") else ""))
+                prepares = hasattr(module, "RAW_DIR") and hasattr(module, "DATA_DIR")  # and does not draw the raw data
+                print(f"finished already: {command}" + f", of the raw data as they were; to read them anew, remove "
+                      f"{folder}" * prepares)
     return {name: done[name]["seconds"] for name in names}
 
 

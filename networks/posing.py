@@ -67,7 +67,7 @@ class Posing:
         blank = torch.zeros(1, first.crop_size, first.crop_size, first.pixels.channels,
                             dtype=torch.uint8 if first.pixels.bits == 8 else torch.int16)
         return self._look_at(LooseCrops(blank.to(self.device), first.context, first.pixels, first.skeleton),
-                             quick=False)[1] is not None
+                             quick=True)[1] is not None
 
     @property
     def least_side(self):
