@@ -16,8 +16,8 @@ RIGHT, LEFT, CENTRE, TRUTH = (230, 159, 0), (86, 180, 233), (240, 100, 170), (25
 OUTLINE, PAPER, INK = (20, 20, 20), (45, 48, 54), (235, 235, 235)
 LINES = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#888888")
 MARKERS = "os^Dvp*X"
-LABELS = {"loss": "training", "validation_loss": "validation", "pdj": "PDJ@0.2", "pcp": "strict PCP@0.5",
-          "pck_box": "PCK@0.1 of the box"}
+LABELS = {"validation_loss": "validation", "training_loss": "training, not augmented", "pdj": "PDJ@0.2",
+          "pcp": "strict PCP@0.5", "pck_box": "PCK@0.1 of the box"}
 SCORES = {"pdj_": "PDJ@0.2, ", "pcp_": "PCP, ", "pck_box_": "PCK@0.1 of the box, "}
 
 SMALLEST_TILE = 192  # pixels; smaller crops are enlarged so that lines stay crisp
@@ -195,12 +195,15 @@ def _draw_epochs(path, rows):
     epochs = _column(rows, "epoch")
     scores = [key for key in rows[0] if key.startswith(("pdj", "pcp", "pck_box"))]
     rates = _column(rows, "learning_rate")
-    panels = [("loss", "loss", ["loss", "validation_loss"]), ("validation scores", "%", scores)]
+    # what is minimised may count heatmaps beside the coordinates: not one axis for both
+    panels = [("training, as minimised", "loss", ["loss"]),
+              ("validation, coordinates alone", "loss", ["validation_loss", "training_loss"]),
+              ("validation scores", "%", scores)]
     if np.ptp(rates) > 0:
         panels.append(("learning rate", "step size", ["learning_rate"]))
     panels = [(title, unit, [key for key in keys if key in rows[0]]) for title, unit, keys in panels]
     panels = [panel for panel in panels if panel[2]]
-    figure, axes = _panels(len(panels), columns=len(panels), width=4.4, height=3.2)
+    figure, axes = _panels(len(panels), columns=2, width=4.4, height=3.2)
     for axis, (title, unit, keys) in zip(axes, panels, strict=True):
         for key, colour, marker in zip(keys, cycle(LINES[1:]), cycle(MARKERS), strict=False):
             own = next((start for start in SCORES if key.startswith(start)), "")

@@ -8,7 +8,7 @@ from .report_errors import KINDS, kind_shares, meanings, mirrored_persons
 from .report_html import details, element, missing, paragraph, section, table
 from .reports import TITLES, cell, headlines
 
-LOSSES = {"loss": "training", "validation_loss": "validation"}
+COORDINATES = {"validation_loss": "validation", "training_loss": "training, not augmented"}
 SCORES = {"pdj": "PDJ@0.2", "pcp": "strict PCP@0.5", "pck_box": "PCK@0.1 of the box"}
 MOST_SCORES = 5  # curves in one chart
 
@@ -184,8 +184,10 @@ def curves(logs):
 
 def _epoch_curves(rows):
     epochs = [row["epoch"] for row in rows]
-    panels = [("loss", LOSSES, True), ("validation scores, %", {
-        key: SCORES.get(key, key) for key in rows[0] if key.startswith(tuple(SCORES))}, False)]
+    scores = {key: SCORES.get(key, key) for key in rows[0] if key.startswith(tuple(SCORES))}
+    # what is minimised may count heatmaps beside the coordinates: not one axis for both
+    panels = [("training loss", {"loss": "training"}, True), ("loss of the coordinates", COORDINATES, True),
+              ("validation scores, %", scores, False)]
     figures = []
     for title, labels, log in panels:
         keys = [key for key in labels if key in rows[0]][:MOST_SCORES]

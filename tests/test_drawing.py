@@ -221,7 +221,7 @@ def epoch_rows(count):
             for e in range(count)]
 
 
-@pytest.mark.parametrize("count, panels", [(1, 2), (2, 3), (60, 3)])
+@pytest.mark.parametrize("count, panels", [(1, 3), (2, 4), (60, 4)])
 def test_training_curves_of_epochs(tmp_path, drawn, count, panels):
     rows = epoch_rows(count)
     training_curves(tmp_path / "curves.png", rows)
@@ -229,9 +229,15 @@ def test_training_curves_of_epochs(tmp_path, drawn, count, panels):
         assert picture.width >= 600 and picture.info["dpi"][0] >= 119
     axes = drawn[0].axes
     assert len(axes) == panels
-    assert [len(axis.lines) for axis in axes[:2]] == [2, 3]
-    np.testing.assert_array_equal(axes[0].lines[1].get_ydata(), [row["validation_loss"] for row in rows])
+    assert [len(axis.lines) for axis in axes[:3]] == [1, 1, 3]  # losses of two kinds never share an axis
+    for axis, loss in zip(axes, ("loss", "validation_loss")):
+        np.testing.assert_array_equal(axis.lines[0].get_ydata(), [row[loss] for row in rows])
     np.testing.assert_array_equal(axes[1].lines[0].get_xdata(), np.arange(1, count + 1))
+
+
+def test_losses_of_one_kind_are_drawn_together(tmp_path, drawn):
+    training_curves(tmp_path / "curves.png", [row | {"training_loss": 0.5} for row in epoch_rows(3)])
+    assert [line.get_label() for line in drawn[0].axes[1].lines] == ["validation", "training, not augmented"]
 
 
 def test_training_curves_of_a_cascade_show_each_joints_gain(tmp_path, drawn):
