@@ -48,10 +48,13 @@ def main(argv=None):
     out = Path(settings.out)
     if out.is_dir():
         raise UserError(f"{out.resolve()} is a folder; --out takes the name of a file")
+    before = weights_of(out) if out.exists() else None
     stages = load_stages(settings.checkpoint_dir, None, torch.device("cpu"), settings.stages or None)
     crops = real_crops(settings.data_dir, stages[0])
     with claimed(out.parent, f"ONNX {out.stem}"):
         export(settings, stages, crops, out)
+    if before not in (None, stages[-1].fingerprint):
+        print("it replaces one of other weights")
 
 
 def export(settings, stages, crops, out):
@@ -66,6 +69,19 @@ def export(settings, stages, crops, out):
         temporary.write_bytes(content)
     print(f"written: {out}, {len(content) / 1e6:.1f} MB, stage{'s' if len(stages) > 1 else ''} "
           f"{' and '.join(str(number) for number in range(1, len(stages) + 1))}")
+
+
+def weights_of(path):
+    """The fingerprint in a file of this script's. Raises UserError where it is another program's."""
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        told = {each.key: each.value for each in onnx.load(path, load_external_data=False).metadata_props}
+        return json.loads(told["fingerprint"])
+    except (DecodeError, KeyError, ValueError):
+        raise UserError(f"{path.resolve()} is there already and was not written by export_onnx.py; name another --out"
+                        ) from None
 
 
 def facts(graph, stages):

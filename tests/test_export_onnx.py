@@ -178,6 +178,23 @@ def test_no_file_where_it_differs(exported, tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["pose.onnx"]
 
 
+def test_a_file_of_another_programs_stays_and_one_of_other_weights_is_told(exported, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "pose.onnx"
+    monkeypatch.setattr(export_onnx, "in_onnx", lambda *given: (exported / "pose.onnx").read_bytes())
+    for content in (b"", b"a photograph"):
+        out.write_bytes(content)
+        with pytest.raises(UserError, match="was not written by export_onnx.py; name another --out"):
+            main(exported, "--out", str(out))
+        assert out.read_bytes() == content
+    out.unlink()
+    main(exported, "--out", str(out))
+    main(exported, "--out", str(out))
+    assert "other weights" not in capsys.readouterr().out
+    monkeypatch.setattr(export_onnx, "weights_of", lambda path: "those of before")
+    main(exported, "--out", str(out))
+    assert "it replaces one of other weights" in capsys.readouterr().out
+
+
 def test_drawn_figures_to_compare_on_are_of_the_pixels_that_the_stages_know(tmp_path):
     first = SimpleNamespace(crop_size=64, context=1.5, pixels=DEPTH)
     crops = export_onnx.real_crops(tmp_path, first).numpy().astype(float)
