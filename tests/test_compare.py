@@ -142,6 +142,12 @@ def test_the_last_stage_counts_and_whom_it_changed_is_named(folder, capsys):
             assert min(picture.size) > 200
 
 
+@pytest.mark.parametrize("runs", [[], ["first"], ["first", "second", "third"]])
+def test_two_runs_are_to_be_named(runs):
+    with pytest.raises(UserError, match=f"name two runs: python compare.py BEFORE AFTER.*; {len(runs)} given"):
+        compare.main(runs)
+
+
 def test_a_run_against_itself_gains_nothing(folder, capsys):
     found = run(folder, "second", "second/stage1_predictions.npy")
     out = capsys.readouterr().out
