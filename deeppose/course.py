@@ -173,7 +173,8 @@ class Course:
         try:
             yield
         except KeyboardInterrupt:
-            print(f"\ninterrupted; {name}: {len(self.history)} epochs stand; the same command goes on"
+            count = len(self.history)
+            print(f"\n{name}: {count} epoch{'s' * (count != 1)} stand{'s' * (count == 1)}; the same command goes on"
                   + (", without --restart" if self.restarted else ""))
             with contextlib.suppress(OSError):
                 self._draw(curves)

@@ -52,7 +52,7 @@ def read_photo(path, pixels, least_side=None):
     """
     try:
         if not os.path.exists(path):
-            raise Unreadable("a link to what is not there" if os.path.islink(path) else "not there any more")
+            raise Unreadable("a link to what is not there" if os.path.islink(path) else "not there")
         if not stat.S_ISREG(os.stat(path).st_mode):  # opening a FIFO would wait for ever
             raise Unreadable("no regular file")
         if not os.path.getsize(path):

@@ -180,7 +180,7 @@ def test_an_interruption_says_how_to_go_on(tmp_path, capsys):
     go(it, [1.0])
     with pytest.raises(KeyboardInterrupt), it.told("neck"):
         raise KeyboardInterrupt
-    assert "interrupted; neck: 1 epochs stand; the same command goes on\n" in capsys.readouterr().out
+    assert "\nneck: 1 epoch stands; the same command goes on\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("optimiser", ["adam", "adagrad", "sgd"])
