@@ -6,6 +6,8 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tests import narrow  # noqa: E402, F401
+
 torch.set_num_threads(1)  # the tests' networks are too small to share
 
 

@@ -22,6 +22,7 @@ from deeppose import arrays
 from deeppose.checkpoints import load_checkpoint
 from deeppose.errors import UserError
 from deeppose.settings import parse_settings
+from tests import narrow
 
 
 @pytest.fixture
@@ -182,7 +183,7 @@ def test_the_published_run_takes_every_step_once_and_releases_stage_1(benchmark,
     settings = Namespace(raw_dir=raw_dir, work_dir=tmp_path / "work", result_dir=tmp_path, seed=0, device="cpu")
     flags = (["--train-on", "lsp", "--crop-size", 64, "--lsp-train-images", 30, "--validation-share", 0.2,
               "--workers", 1],
-             ["--backbone", "resnet18", "--weights", "none", "--input-size", 32, "--epochs", 1, "--batch-size", 8],
+             ["--backbone", narrow.NAME, "--weights", "none", "--input-size", 32, "--epochs", 1, "--batch-size", 8],
              ["--crop-size", 67, "--width", 0.02, "--crops-per-image", 1, "--epochs", 1])
     first = lsp_run.measure("tiny", settings, *flags, stages=1, flip_test=True)
     assert len(first["seconds_of_steps"]) == 3 and first["stage 1"]["settings"]["flip_test"]
@@ -256,7 +257,7 @@ def test_only_whole_folders_are_renamed(benchmark):
 
 def test_the_ablation_compares_rows_on_validation_persons(benchmark, raw_dir, tmp_path, monkeypatch, capsys):
     ablation = benchmark("ablation_lsp")
-    monkeypatch.setattr(ablation, "RECIPE", {"--network": "integral", "--backbone": "resnet18"})
+    monkeypatch.setattr(ablation, "RECIPE", {"--network": "integral", "--backbone": narrow.NAME})
     monkeypatch.setattr(ablation, "PROXIES", {"cpu": {"--input-size": 32, "--epochs": 1, "--batch-size": 8},
                                               "gpu": {}})
     monkeypatch.setattr(ablation, "CHOICES", {"recipe": {}, "no flips": {"--flip": 0}, "left out": {"--flip": 0.1}})

@@ -18,6 +18,7 @@ from deeppose import reliability
 from deeppose.calibration import CHOICES, calibrations_of, choose, fit, folds_of, left_out, probabilities
 from deeppose.errors import Failure, UserError
 from networks.trained_stages import calibration_of, load_stages
+from tests import narrow
 
 NAN = np.nan
 
@@ -163,7 +164,7 @@ def trained(raw_dir, tmp_path_factory):
     folder = tmp_path_factory.mktemp("calibrated")
     step(lsp_data, folder, "--raw-dir", str(raw_dir), "--train-on", "lsp", "--crop-size", "64", "--lsp-train-images",
          "30", "--validation-share", "0.4", "--workers", "1")
-    step(train_stage1, folder, "--network", "integral", "--backbone", "resnet18", "--weights", "none", "--input-size",
+    step(train_stage1, folder, "--network", "integral", "--backbone", narrow.NAME, "--weights", "none", "--input-size",
          "32", "--batch-size", "8", "--optimiser", "adam", "--learning-rate", "1e-3", "--epochs", "2")
     step(generate_train_output, folder)
     step(train_stage2, folder, "--crop-size", "67", "--width", "0.02", "--crops-per-image", "1", "--epochs", "1",

@@ -16,6 +16,7 @@ from deeppose.label_cleaning import corrected
 from deeppose.persons import load_persons
 from deeppose.skeletons import LSP, Skeleton
 from networks.trained_stages import Stage1, load_stage1
+from tests import narrow
 
 CPU = torch.device("cpu")
 
@@ -122,7 +123,7 @@ def halves(raw_dir, tmp_path_factory):
 
 def train(folder, name, *flags):
     train_stage1.main(["--data-dir", str(folder / "data"), "--checkpoint-dir", str(folder / name), "--run-dir",
-                       str(folder / name), "--network", "integral", "--backbone", "efficientnet_lite0", "--weights",
+                       str(folder / name), "--network", "integral", "--backbone", narrow.NAME, "--weights",
                        "none", "--input-size", "32", "--batch-size", "8", "--epochs", "1", "--device", "cpu", *flags])
 
 

@@ -8,8 +8,9 @@ import pytest
 import demo
 from deeppose.settings import parse_settings
 from deeppose.steps import run_steps
+from tests import narrow
 
-SMALLER = {"train_stage1": ["--backbone", "efficientnet_lite0", "--input-size", 32, "--batch-size", 16],
+SMALLER = {"train_stage1": ["--backbone", narrow.NAME, "--input-size", 32, "--batch-size", 16],
            "train_stage2": ["--width", 0.02, "--crops-per-image", 1, "--shared-network"]}
 
 

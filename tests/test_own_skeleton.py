@@ -15,6 +15,7 @@ from deeppose import stored_crops
 from deeppose.preparing import hold_out, originals, save_picture, survey, write
 from deeppose.raw_persons import RawPersons, objects
 from deeppose.skeletons import Skeleton
+from tests import narrow
 from tests.interruption import interrupt
 
 SKELETONS = {
@@ -68,7 +69,7 @@ def test_any_skeleton_passes_through_all_six_scripts(tmp_path, capsys, name, bit
     pixels = prepare(tmp_path, skeleton, bits)
     assert (pixels.channels, pixels.bits) == (1, bits)
     assert np.load(tmp_path / "data/train_images.npy").dtype == (np.uint16 if bits == 16 else np.uint8)
-    step(train_stage1, tmp_path, "--network", network, "--backbone", "resnet18", "--weights", "none", "--input-size",
+    step(train_stage1, tmp_path, "--network", network, "--backbone", narrow.NAME, "--weights", "none", "--input-size",
          "32", "--batch-size", "8", "--epochs", "1")
     step(step3, tmp_path, "--flip-test")
     step(generate_train_output, tmp_path)

@@ -29,6 +29,7 @@ from deeppose.settings import parse_settings
 from deeppose.skeletons import LSP
 from deeppose.validation import spread_of
 from networks.trained_stages import load_stages, run_with_confidence
+from tests import narrow
 from tests.interruption import interrupt
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,7 +37,7 @@ SCRIPTS = ["demo_data", "demo", "lsp_data", "train_stage1", "test_stage1", "gene
            "test_stage2"]
 PREPARE = ["--train-on", "lsp", "--crop-size", "64", "--lsp-train-images", "30", "--validation-share", "0.2",
            "--workers", "1"]
-STAGE1 = ["--backbone", "resnet18", "--weights", "none", "--input-size", "32", "--batch-size", "8",
+STAGE1 = ["--backbone", narrow.NAME, "--weights", "none", "--input-size", "32", "--batch-size", "8",
           "--optimiser", "adam", "--learning-rate", "1e-3"]
 STAGE2 = ["--crop-size", "67", "--width", "0.05", "--crops-per-image", "1", "--batch-size", "16",
           "--optimiser", "adam", "--learning-rate", "1e-3"]
@@ -276,7 +277,7 @@ def test_the_flip_test_changes_predictions_and_follows_to_step_6(copy, monkeypat
     ["--dropout", "0"], ["--loss", "smooth_l1"], ["--optimiser", "sgd"], ["--optimiser", "adagrad"],
     ["--learning-rate", "2e-3"], ["--weight-decay", "0.1"], ["--warmup-epochs", "1"], ["--schedule", "constant"],
     ["--schedule", "step", "--step-epochs", "0.5"], ["--clip", "0.001"], ["--average-decay", "0.9"],
-    ["--batch-size", "12"], ["--input-size", "48"], ["--seed", "1"], ["--backbone", "resnet34"],
+    ["--batch-size", "12"], ["--input-size", "48"], ["--seed", "1"], ["--backbone", "efficientnet_lite0"],
     ["--frozen-stages", "1"]], ids=" ".join)
 def test_every_knob_of_stage_1_changes_what_is_learnt(trained, tmp_path, flags):
     shutil.copytree(trained / "data", tmp_path / "data")
@@ -345,7 +346,7 @@ def test_training_can_begin_with_a_trained_stage_1(trained, tmp_path, capsys):
     change(tmp_path / "data", "train_split", np.roll(np.load(tmp_path / "data/train_split.npy"), 1))
     step(train_stage1, tmp_path, *STAGE1, *begin, "--restart")
     assert "was trained on another split" in capsys.readouterr().out
-    with pytest.raises(UserError, match="of another network, or of an older version's: backbone.layer1.2"):
+    with pytest.raises(UserError, match="of another network, or of an older version's: backbone.layer1.0"):
         step(train_stage1, tmp_path, *STAGE1, *begin, "--restart", "--backbone", "resnet34")
 
 

@@ -29,15 +29,17 @@ from networks.integral import IntegralNet
 from networks.one_graph import OneGraph
 from networks.pose_refiner import BEYOND, PoseRefiner, begun_as
 from networks.trained_stages import PoseStage, calibration_of, load_stages, run_with_confidence
+from tests import narrow
 from tests.interruption import interrupt
 from tests.test_own_skeleton import prepare
 
 MIRROR, CPU = torch.tensor(LSP.mirror), torch.device("cpu")
-STAGE1 = ["--network", "integral", "--backbone", "efficientnet_lite0", "--weights", "none", "--input-size", "32",
+STAGE1 = ["--network", "integral", "--backbone", narrow.NAME, "--weights", "none", "--input-size", "32",
           "--epochs", "1", "--batch-size", "8", "--loss", "smooth_l1", "--optimiser", "adam", "--learning-rate", "1e-3",
           "--warmup-epochs", "0"]
-REFINER = ["--network", "pose_refiner", "--crop-size", "32", "--sigma", "1.25", "--crops-per-image", "1", "--epochs",
-           "1", "--batch-size", "12", "--loss", "smooth_l1", "--optimiser", "adamw", "--learning-rate", "1e-3"]
+REFINER = ["--network", "pose_refiner", "--backbone", narrow.NAME, "--crop-size", "32", "--sigma", "1.25",
+           "--crops-per-image", "1", "--epochs", "1", "--batch-size", "12", "--loss", "smooth_l1", "--optimiser",
+           "adamw", "--learning-rate", "1e-3"]
 
 
 def step(script, folder, *flags):
@@ -217,7 +219,7 @@ def test_scripts_after_it_agree_and_a_third_stage_follows(copy, raw_dir, capsys)
     step(train_stage2, copy, *REFINER, "--heatmap-weight", "0.5")
     checkpoint = final(copy)
     row = checkpoint["history"][0]
-    assert checkpoint["network"]["heatmap_weight"] == 0.5 and checkpoint["network"]["backbone"] == "efficientnet_lite0"
+    assert checkpoint["network"]["heatmap_weight"] == 0.5 and checkpoint["network"]["backbone"] == narrow.NAME
     assert checkpoint["kind"] == "pose_refiner" and checkpoint["flip_test"] and row["joint"] == "shared"
     assert {"pdj", "pdj_before", "pdj_area", "area_before", "outside"} <= row.keys()
     change(copy, best_epoch=1)  # whether it was better or not
@@ -378,7 +380,7 @@ def test_what_does_not_fit_is_told(copy):
                            (["--network", "alexnet"], "--crop-size 32: AlexNet's smallest is 67")):
         with pytest.raises(UserError, match=message):
             step(train_stage2, copy, *REFINER, *flags)
-    step(train_stage2, copy, *REFINER, "--weights", "none", "--backbone", "resnet18")
+    step(train_stage2, copy, *REFINER, "--weights", "none", "--backbone", "efficientnet_lite0")
     checkpoint = final(copy)
     for facts, message in (({"kind": "boosting"}, "'boosting'; there are: alexnet, pose_refiner"),
                            ({"input_size": 33}, "is broken: its upright, agreement, .* are False, 0.3, 33,"),
@@ -389,7 +391,7 @@ def test_what_does_not_fit_is_told(copy):
             step(step6, copy)
     # what changes poses as weights do tells stages apart as weights do
     prints = set()
-    for facts in ({}, {"agreement": 0.5}, {"upright": True}, {"best_epoch": 0}):
+    for facts in ({}, {"agreement": 0.5}, {"upright": True}, {"best_epoch": 1 - checkpoint["best_epoch"]}):
         change(copy, **checkpoint | facts)
         prints.add(load_stages(copy / "checkpoints", None, CPU)[1].fingerprint)
     assert len(prints) == 4

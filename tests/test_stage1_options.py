@@ -21,9 +21,10 @@ from deeppose.skeletons import LSP, Skeleton
 from deeppose.validation import measure_of, scores_of
 from networks.backbones import of_even_contrast
 from networks.stage1 import NETWORKS, new_network
+from tests import narrow
 from tests.interruption import interrupt
 
-STAGE1 = ["--backbone", "efficientnet_lite0", "--weights", "none", "--input-size", "32", "--batch-size", "8",
+STAGE1 = ["--backbone", narrow.NAME, "--weights", "none", "--input-size", "32", "--batch-size", "8",
           "--epochs", "2", "--device", "cpu"]  # three steps an epoch
 
 
@@ -130,7 +131,7 @@ def test_without_tensorboard_it_is_said_before_anything_is_done(data, tmp_path, 
 def test_frozen_convolutions_are_as_loaded_until_their_step(data, tmp_path):
     flags = ["--optimiser", "adamw", "--weight-decay", "0.1", "--frozen-steps", "3"]
     torch.manual_seed(0)
-    network = new_network("regression", 14, 32, {"backbone": "efficientnet_lite0"})
+    network = new_network("regression", 14, 32, {"backbone": narrow.NAME})
     start = {name: value.clone() for name, value in network.named_parameters()}
     train(data, tmp_path, *flags, "--epochs", "1")
     first = last(tmp_path)["model"]
@@ -175,7 +176,7 @@ def test_global_contrast_is_part_of_the_network_that_a_checkpoint_gives(data, tm
     older = {name: value for name, value in checkpoint.items() if name != "global_contrast"}
     for content, expected in ((checkpoint, of_even_contrast(images)), (older, images)):
         network, seen = NETWORKS["regression"].from_checkpoint(content), []
-        network.backbone.register_forward_pre_hook(lambda _, given, seen=seen: seen.append(given[0]))
+        network.backbone.conv1.register_forward_pre_hook(lambda _, given, seen=seen: seen.append(given[0]))
         network(images)
         assert torch.equal(seen[0], expected)
     with pytest.raises(Failure, match="its global_contrast is 3; train it again"):
