@@ -291,6 +291,34 @@ def test_the_ablation_compares_rows_on_validation_persons(benchmark, raw_dir, tm
         ablation.main([*flags, "--rows", "flips"])
 
 
+def test_cleaned_labels_are_compared_on_validation_persons(benchmark, raw_dir, tmp_path, monkeypatch, capsys):
+    cleaned = benchmark("lsp_cleaned_labels")
+    monkeypatch.setattr(cleaned, "STAGE1", ["--network", "integral", "--backbone", narrow.NAME, "--weights", "none",
+                                            "--learning-rate", "1e-2", "--warmup-epochs", "0"])
+    monkeypatch.setattr(cleaned, "CLEANED", {"cleaned": ["--sure", 0, "--far", 0.5], "trusted": ["--trust", "lsp=1"]})
+    lsp_data.main(["--raw-dir", str(raw_dir), "--train-on", "lsp", "--crop-size", "64", "--lsp-train-images", "30",
+                   "--validation-share", "0.4", "--workers", "1", "--data-dir", str(tmp_path / "data"), "--run-dir",
+                   str(tmp_path / "prepared")])
+    sizes = [word for name in ("half-size", "size") for word in (f"--{name}", "32")]
+    flags = ["--data-dir", tmp_path / "data", "--work-dir", tmp_path / "work", "--result-dir", tmp_path, *sizes,
+             "--half-epochs", "1", "--epochs", "3", "--device", "cpu", "--threads", "1"]
+    cleaned.main(list(map(str, flags)))
+    content = arrays.load_json(tmp_path / "lsp_cleaned_labels.json", "")
+    changed, scores = content["changed"]["cleaned"]["lsp"], content["scores"]
+    assert changed["persons"] == 18 and changed["joints left out"] > 18  # after an epoch they are no good
+    published, labels = (arrays.load(tmp_path / place / "train_labels.npy") for place in ("data", "work/cleaned"))
+    assert np.isnan(labels).sum() - np.isnan(published).sum() == 2 * changed["joints left out"]
+    assert all(own["gain"] == 0 for own in scores["published"]["lsp"].values() if isinstance(own, dict))
+    own = scores["cleaned"]["all"]
+    assert own["persons"] == 12 and own["pdj 0.50"]["low"] <= own["pdj 0.50"]["gain"] <= own["pdj 0.50"]["high"]
+    assert any(own[score]["gain"] for score in own if score != "persons")
+    assert len(content["commands"]) == 7 and "--without 2/2" in content["commands"][1]
+    capsys.readouterr()
+    cleaned.main(list(map(str, flags)))  # trainings that are finished stay
+    assert capsys.readouterr().out.count("finished already") == 5
+    assert arrays.load_json(tmp_path / "lsp_cleaned_labels.json", "")["scores"] == scores
+
+
 def test_the_recipes_flags_are_those_of_the_scripts(benchmark, tmp_path, monkeypatch):
     recipe, given = benchmark("lsp_recipe"), {}
     names = ("name", "settings", "prepare", "stage 1", "stage 2")
