@@ -2,12 +2,12 @@
 
     python train_stage1.py --preset lite --without 1/2 --checkpoint-dir checkpoints/half1 --run-dir runs/half1
     python train_stage1.py --preset lite --without 2/2 --checkpoint-dir checkpoints/half2 --run-dir runs/half2
-    python clean_labels.py checkpoints/half1 checkpoints/half2
+    python clean_labels.py checkpoints/half1 checkpoints/half2 --keep lsp
 
 Where such a network is sure, arms or legs whose sides are exchanged are exchanged back, and joints far from where it
 sees them are left out; with --trust labels near to what it sees move towards that. Validation and test persons keep
-the labels as published, as data/ itself does. The networks must be good: where labels are known to be right, what the
-table says was exchanged is their mistakes.
+the labels as published, as data/ itself does. The networks must be good: --keep names data sets whose labels are right,
+which are then left as they are, and what the table says of them is the networks' mistakes.
 
 Reads   data/*.npy, data/dataset.json; of each folder named stage1.pt
 Writes  data-cleaned/             all of data/ (as links where the disk allows), but for train_labels.npy
@@ -49,6 +49,7 @@ BATCH_SIZE = 64                 # 1 ... 65536: persons a step
 SURE = 0.5                      # 0 ... 1: least confidence, the network's own, that counts against a label
 FAR = 0.5                       # 0.05 ... 1: torso diameters from label to prediction beyond which a joint is left out
 GAIN = 0.3                      # 0 ... 1: torso diameters by which exchanged sides must be nearer, on the mean
+KEEP: tuple[str, ...] = ()      # data sets whose labels stay as published: the table then tells the networks' mistakes
 TRUST: tuple[str, ...] = ()     # data sets whose labels move towards sure predictions, and how far, e.g. lspet=0.5
 SHOWN = 24                      # 1 ... 1000: persons in the picture with sides exchanged, and as many others
 
@@ -60,16 +61,18 @@ def main(argv=None):
         raise UserError("--cleaned-dir is --data-dir, whose labels stay as published; name another folder")
     device, cores = choose_device(settings.device), Cores(settings.threads)
     persons = load_persons(settings.data_dir, "train", device, settings.images)
-    trust = trust_in(persons.sources, settings.trust)
+    trust, kept = trust_in(persons.sources, settings.trust), kept_in(persons.sources, settings.keep)
+    if (trust > 0)[kept].any():
+        raise UserError("a data set is named both by --keep and by --trust; leave out one")
     networks, count = networks_of(settings, persons, device)
     with claimed(settings.cleaned_dir, "cleaned labels"), claimed(settings.run_dir, "list of cleaned labels"):
         cores.look(0.5)
-        clean(settings, persons, persons.parts(count), networks, trust)
+        clean(settings, persons, persons.parts(count), networks, trust, kept)
     print(next_command(globals(), Namespace(**vars(settings) | {"data_dir": settings.cleaned_dir}), "train_stage1.py"))
 
 
-def clean(settings, persons, part, networks, trust):
-    """part (N,) int; networks {part: Stage1 that was trained without it}; trust (N,) 0 ... 1."""
+def clean(settings, persons, part, networks, trust, kept):
+    """part (N,) int; networks {part: Stage1 that was trained without it}; trust (N,) 0 ... 1; kept (N,) bool."""
     predicted, confidence = np.zeros(persons.truth.shape, np.float32), np.zeros(persons.truth.shape[:2], np.float32)
     for number, network in networks.items():
         rows = np.flatnonzero(part == number)
@@ -87,8 +90,9 @@ def clean(settings, persons, part, networks, trust):
     labels[chosen], exchanged[chosen], left_out[chosen] = corrected(
         published[chosen], predicted[chosen], confidence[chosen], spans[chosen], skeleton, settings.sure, settings.far,
         settings.gain, trust[chosen])
+    labels[kept] = published[kept]
     write(settings, persons, labels)
-    report(settings, persons, chosen, labels, exchanged, left_out, errors(published, predicted, spans))
+    report(settings, persons, chosen, labels, exchanged, left_out, kept, errors(published, predicted, spans))
 
 
 def trust_in(sources, trust):
@@ -96,6 +100,13 @@ def trust_in(sources, trust):
     of NAME=SHARE."""
     return of_sources("--trust", trust, sources, 0.0, "a share of 1", "0.5",
                       lambda text: float(text) if re.fullmatch(r"0|1|[01]?\.\d+", text) and float(text) <= 1 else None)
+
+
+def kept_in(sources, keep):
+    """Which persons' labels stay as published, (N,) bool. Raises UserError where `keep` names another data set."""
+    if unknown := set(keep) - set(sources):
+        raise UserError(f"--keep {min(unknown)}: expected one of {', '.join(sorted(set(sources)))}")
+    return np.isin(sources, keep)
 
 
 def networks_of(settings, persons, device):
@@ -147,8 +158,8 @@ def write(settings, persons, labels):
         "digests": persons.dataset["digests"] | {"train_labels": arrays.digest(labels)}})
 
 
-def report(settings, persons, chosen, labels, exchanged, left_out, published_errors):
-    """Print, list and draw what was changed."""
+def report(settings, persons, chosen, labels, exchanged, left_out, kept, published_errors):
+    """Print what was found, of kept data sets as well; list and draw what was changed."""
     names, sources = persons.dataset["train"]["image"], persons.sources
     skeleton, parts = persons.skeleton, ("arms", "legs") if persons.skeleton.lower else ("sides",)
     print(f"{'data set':<12}{'persons':>9}" + "".join(f"{name + ' exchanged':>19}" for name in parts)
@@ -159,7 +170,9 @@ def report(settings, persons, chosen, labels, exchanged, left_out, published_err
         counts = [(exchanged[rows, part].sum(), len(rows)) for part in range(len(parts))]
         print(f"{source:<12}{len(rows):>9,}" + "".join(
             f"{count:>{width},} ({count / max(of, 1):5.1%})"
-            for (count, of), width in zip([*counts, (left_out[rows].sum(), known)], [10] * len(parts) + [14])))
+            for (count, of), width in zip([*counts, (left_out[rows].sum(), known)], [10] * len(parts) + [14]))
+            + "  kept as published: mistakes of the networks" * bool(kept[rows].all()))
+    exchanged, left_out = exchanged & ~kept[:, None], left_out & ~kept[:, None]
 
     def words(row):
         """What was exchanged, and what was left out."""
@@ -184,7 +197,7 @@ def report(settings, persons, chosen, labels, exchanged, left_out, published_err
                       [(persons.truth[shown] - margin, "truth"), (labels[shown] - margin, "predicted")], captions,
                       called=("as published", "cleaned"))
     if settings.trust:
-        moved = np.linalg.norm(labels - persons.truth, axis=2)[~exchanged.any(1)]
+        moved = np.linalg.norm(labels - persons.truth, axis=2)[~exchanged.any(1)]  # of kept ones 0
         moved = moved[moved > 0] / persons.box_side  # neither NaN
         middle = np.median(moved) if len(moved) else 0
         print(f"{len(moved):,} joints more moved towards predictions, by {middle:.3f} box sides in the median")

@@ -48,7 +48,7 @@ EPOCHS = 6                            # 1 ... 100000: their passes over all trai
 STAGE1 = ["--preset", "lite"]
 HALVES = ("1/2", "2/2")
 # how labels were cleaned -> flags of clean_labels.py
-CLEANED = {"cleaned": [], "trusted": ["--trust", "lspet=0.5"]}
+CLEANED = {"cleaned": ["--keep", "lsp"], "trusted": ["--keep", "lsp", "--trust", "lspet=0.5"]}
 SCORES = {"pdj": ("0.05", "0.10", "0.20", "0.50"), "pck@0.2": ("mean",), "pcp_strict@0.5": ("mean10", "mean8")}
 
 

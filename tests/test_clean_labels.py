@@ -243,6 +243,32 @@ def test_data_that_are_links_are_followed_and_trust_is_told(halves, tmp_path, mo
     assert not (tmp_path / "cleaned/train_images.npy").is_symlink()
 
 
+def test_kept_labels_stay_as_published_and_tell_the_networks_mistakes(halves, tmp_path, monkeypatch, capsys):
+    """Half of the figures pass for another data set; the networks say of all that their sides are exchanged."""
+    shutil.copytree(halves / "data", tmp_path / "data")
+    dataset = json.loads((tmp_path / "data/dataset.json").read_text())
+    dataset["train"]["source"] = ["right", "coarse"] * 15
+    (tmp_path / "data/dataset.json").write_text(json.dumps(dataset))
+    monkeypatch.setattr(clean_labels, "networks_of", lambda settings, persons, device: (dict.fromkeys(
+        (1, 2), load_stage1(halves / "half1", None, device)), 2))  # who would not know these data sets
+    monkeypatch.setattr(Stage1, "predict_with_confidence", lambda self, persons, rows, *more: (
+        persons.joints_px[rows][:, LSP.mirror].nan_to_num(0), torch.ones(len(rows), 14)))
+    run(tmp_path, "half1", "half2", flags=["--gain", "0.05", "--keep", "right"])
+    published, cleaned = (load_persons(tmp_path / name, "train", CPU) for name in ("data", "cleaned"))
+    changed = ~(np.nan_to_num(cleaned.truth) == np.nan_to_num(published.truth)).all((1, 2))
+    assert changed.any() and set(published.sources[changed]) == {"coarse"}
+    lines = capsys.readouterr().out.splitlines()
+    told = {line.split()[0]: line for line in lines if line.startswith(("right", "coarse"))}
+    assert told["right"].endswith("kept as published: mistakes of the networks") and "kept" not in told["coarse"]
+    assert int(told["right"].split()[2]) > 0  # arms that would have been exchanged
+    with open(tmp_path / "cleaned/cleaned_labels.csv", newline="") as file:
+        assert [int(row["row"]) for row in csv.DictReader(file)] == np.flatnonzero(changed).tolist()
+    for flags, said in ((["--keep", "left"], "--keep left: expected one of coarse, right"),
+                        (["--keep", "right", "--trust", "right=0.5"], "named both by --keep and by --trust")):
+        with pytest.raises(UserError, match=said):
+            run(tmp_path, "half1", "half2", flags=flags)
+
+
 def test_the_data_as_published_are_never_written_over(halves):
     with pytest.raises(UserError, match="another folder"):
         run(halves, "half1", "half2", flags=["--cleaned-dir", str(halves / "data")])
