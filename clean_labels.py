@@ -5,9 +5,9 @@
     python clean_labels.py checkpoints/half1 checkpoints/half2 --keep lsp
 
 Where such a network is sure, arms or legs whose sides are exchanged are exchanged back, and joints far from where it
-sees them are left out; with --trust labels near to what it sees move towards that. Validation and test persons keep
-the labels as published, as data/ itself does. The networks must be good: --keep names data sets whose labels are right,
-which are then left as they are, and what the table says of them is the networks' mistakes.
+sees them are left out. Validation and test persons keep the labels as published, as data/ itself does. The networks
+must be good: --keep names data sets whose labels are right, which are then left as they are, and what the table says of
+them is the networks' mistakes.
 
 Reads   data/*.npy, data/dataset.json; of each folder named stage1.pt
 Writes  data-cleaned/             all of data/ (as links where the disk allows), but for train_labels.npy
@@ -18,7 +18,6 @@ Next    python train_stage1.py --data-dir data-cleaned
 from deeppose.errors import UserError, run  # first, so that Ctrl-C while the others load is answered in a line
 
 import os
-import re
 import shutil
 from argparse import Namespace
 from pathlib import Path
@@ -35,7 +34,7 @@ from deeppose.inference import diameters
 from deeppose.label_cleaning import corrected, errors
 from deeppose.persons import load_persons
 from deeppose.settings import next_command, parse_settings, quoted
-from deeppose.training import of_sources, part_of, write_rows
+from deeppose.training import part_of, write_rows
 from networks.trained_stages import STAGE1, load_stages
 
 DATA_DIR = "data"               # prepared arrays
@@ -50,7 +49,6 @@ SURE = 0.5                      # 0 ... 1: least confidence, the network's own, 
 FAR = 0.5                       # 0.05 ... 1: torso diameters from label to prediction beyond which a joint is left out
 GAIN = 0.3                      # 0 ... 1: torso diameters by which exchanged sides must be nearer, on the mean
 KEEP: tuple[str, ...] = ()      # data sets whose labels stay as published: the table then tells the networks' mistakes
-TRUST: tuple[str, ...] = ()     # data sets whose labels move towards sure predictions, and how far, e.g. lspet=0.5
 SHOWN = 24                      # 1 ... 1000: persons in the picture with sides exchanged, and as many others
 
 
@@ -61,18 +59,16 @@ def main(argv=None):
         raise UserError("--cleaned-dir is --data-dir, whose labels stay as published; name another folder")
     device, cores = choose_device(settings.device), Cores(settings.threads)
     persons = load_persons(settings.data_dir, "train", device, settings.images)
-    trust, kept = trust_in(persons.sources, settings.trust), kept_in(persons.sources, settings.keep)
-    if (trust > 0)[kept].any():
-        raise UserError("a data set is named both by --keep and by --trust; leave out one")
+    kept = kept_in(persons.sources, settings.keep)
     networks, count = networks_of(settings, persons, device)
     with claimed(settings.cleaned_dir, "cleaned labels"), claimed(settings.run_dir, "list of cleaned labels"):
         cores.look(0.5)
-        clean(settings, persons, persons.parts(count), networks, trust, kept)
+        clean(settings, persons, persons.parts(count), networks, kept)
     print(next_command(globals(), Namespace(**vars(settings) | {"data_dir": settings.cleaned_dir}), "train_stage1.py"))
 
 
-def clean(settings, persons, part, networks, trust, kept):
-    """part (N,) int; networks {part: Stage1 that was trained without it}; trust (N,) 0 ... 1; kept (N,) bool."""
+def clean(settings, persons, part, networks, kept):
+    """part (N,) int; networks {part: Stage1 that was trained without it}; kept (N,) bool."""
     predicted, confidence = np.zeros(persons.truth.shape, np.float32), np.zeros(persons.truth.shape[:2], np.float32)
     for number, network in networks.items():
         rows = np.flatnonzero(part == number)
@@ -89,17 +85,10 @@ def clean(settings, persons, part, networks, trust, kept):
     left_out = np.zeros(published.shape[:2], bool)
     labels[chosen], exchanged[chosen], left_out[chosen] = corrected(
         published[chosen], predicted[chosen], confidence[chosen], spans[chosen], skeleton, settings.sure, settings.far,
-        settings.gain, trust[chosen])
+        settings.gain)
     labels[kept] = published[kept]
     write(settings, persons, labels)
     report(settings, persons, chosen, labels, exchanged, left_out, kept, errors(published, predicted, spans))
-
-
-def trust_in(sources, trust):
-    """How far each person's labels move towards predictions, (N,) of 0 ... 1. Raises UserError where `trust` is no list
-    of NAME=SHARE."""
-    return of_sources("--trust", trust, sources, 0.0, "a share of 1", "0.5",
-                      lambda text: float(text) if re.fullmatch(r"0|1|[01]?\.\d+", text) and float(text) <= 1 else None)
 
 
 def kept_in(sources, keep):
@@ -196,11 +185,6 @@ def report(settings, persons, chosen, labels, exchanged, left_out, kept, publish
         contact_sheet(folder / "cleaned_labels.png", images, skeleton,
                       [(persons.truth[shown] - margin, "truth"), (labels[shown] - margin, "predicted")], captions,
                       called=("as published", "cleaned"))
-    if settings.trust:
-        moved = np.linalg.norm(labels - persons.truth, axis=2)[~exchanged.any(1)]  # of kept ones 0
-        moved = moved[moved > 0] / persons.box_side  # neither NaN
-        middle = np.median(moved) if len(moved) else 0
-        print(f"{len(moved):,} joints more moved towards predictions, by {middle:.3f} box sides in the median")
     print(f"{len(changed):,} of {len(chosen):,} training persons with sides exchanged or joints left out")
     pictured = f", {folder}/cleaned_labels.png" * bool(len(shown))
     print(f"written: {settings.cleaned_dir}, {folder}/cleaned_labels.csv{pictured}")

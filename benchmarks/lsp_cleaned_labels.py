@@ -1,9 +1,9 @@
 """What cleaned labels are worth to a network that learns from them, on LSP + LSPe's validation persons.
 
 Two networks that each leave out one half of the training persons clean the other half's labels (clean_labels.py). The
-same short training then begins from ImageNet weights on the labels as published, on the cleaned ones, and on those
-that also move half the way to sure predictions. Validation persons keep their labels as published, LSPe's mistakes
-among them, so LSP's, which are right, say more. Gains by paired bootstrap over persons; the test set is not looked at.
+same short training then begins from ImageNet weights on the labels as published and on the cleaned ones. Validation
+persons keep their labels as published, LSPe's mistakes among them, so LSP's, which are right, say more. Gains by paired
+bootstrap over persons; the test set is not looked at.
 
 Reads   DATA_DIR, which lsp_data.py made of LSP and LSPe
 Writes  RESULT_DIR/lsp_cleaned_labels.json
@@ -48,7 +48,7 @@ EPOCHS = 6                            # 1 ... 100000: their passes over all trai
 STAGE1 = ["--preset", "lite"]
 HALVES = ("1/2", "2/2")
 # how labels were cleaned -> flags of clean_labels.py
-CLEANED = {"cleaned": ["--keep", "lsp"], "trusted": ["--keep", "lsp", "--trust", "lspet=0.5"]}
+CLEANED = {"cleaned": ["--keep", "lsp"]}
 SCORES = {"pdj": ("0.05", "0.10", "0.20", "0.50"), "pck@0.2": ("mean",), "pcp_strict@0.5": ("mean10", "mean8")}
 
 

@@ -5,9 +5,8 @@ import numpy as np
 from .metrics import distances
 
 
-def corrected(labels, predicted, confidence, spans, skeleton, sure=0.5, far=0.5, gain=0.3, trust=0.0):
-    """Exchange sides where a confident prediction says so, leave out joints far from a confident prediction, and move
-    those that are near it.
+def corrected(labels, predicted, confidence, spans, skeleton, sure=0.5, far=0.5, gain=0.3):
+    """Exchange sides where a confident prediction says so, and leave out joints far from a confident prediction.
 
     The arms' pairs of joints and the legs' are exchanged apart (a skeleton without `lower` has one part), each as a
     whole, and where the mean error falls by `gain` or more and the exchanged labels then are nearer than `far`. An
@@ -19,7 +18,6 @@ def corrected(labels, predicted, confidence, spans, skeleton, sure=0.5, far=0.5,
     spans       (N,) the persons' diameters, same unit
     sure        least confidence that counts
     far, gain   diameters
-    trust       0 ... 1, or (N,): how far a label within `far` of a confident prediction moves towards it
     Returns     labels (N, J, 2); which parts were exchanged (N, 2) bool, upper and lower; which joints were left out
                 (N, J) bool
     """
@@ -40,8 +38,6 @@ def corrected(labels, predicted, confidence, spans, skeleton, sure=0.5, far=0.5,
     apart = errors(labels, predicted, spans)
     left_out = (apart > far) & (confidence >= sure)
     labels[left_out] = np.nan
-    near = (apart <= far) & (confidence >= sure)
-    labels += np.where(near, np.reshape(trust, (-1, 1)), 0)[..., None] * (predicted - labels)
     return labels, exchanged, left_out
 
 

@@ -34,29 +34,14 @@ def index_batches(rows, batch_size, generator):
 
 def times_of(sources, oversample):
     """How often each person comes a pass, (N,) int. Raises UserError where `oversample` is no list of NAME=TIMES."""
-    return of_sources("--oversample", oversample, sources, 1, "how often", "4",
-                      lambda text: int(text) if text.isdecimal() and 1 <= int(text) <= 1000 else None)
-
-
-def of_sources(flag, given, sources, usual, meaning, example, read):
-    """A number for each person, (N,), by the data set.
-
-    flag     that was given
-    given    texts NAME=NUMBER
-    sources  (N,) str, each person's data set
-    usual    number of those that nothing was given for
-    meaning  of a number, and an example, for the message
-    read     function: text -> number; None = not one that may be
-    Raises   UserError where a text is something else
-    """
-    values = np.full(len(sources), usual)
-    for text in given:
+    times = np.ones(len(sources), int)
+    for text in oversample:
         name, _, number = text.partition("=")
-        if name not in sources or (value := read(number)) is None:
-            raise UserError(f"{flag} {text}: expected one of {', '.join(sorted(set(sources)))} and {meaning}, e.g. "
-                            f"{sources[0]}={example}")
-        values[sources == name] = value
-    return values
+        if name not in sources or not number.isdecimal() or not 1 <= int(number) <= 1000:
+            raise UserError(f"--oversample {text}: expected one of {', '.join(sorted(set(sources)))} and how often, "
+                            f"e.g. {sources[0]}=4")
+        times[sources == name] = int(number)
+    return times
 
 
 def part_of(text):

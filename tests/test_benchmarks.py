@@ -295,7 +295,7 @@ def test_cleaned_labels_are_compared_on_validation_persons(benchmark, raw_dir, t
     cleaned = benchmark("lsp_cleaned_labels")
     monkeypatch.setattr(cleaned, "STAGE1", ["--network", "integral", "--backbone", narrow.NAME, "--weights", "none",
                                             "--learning-rate", "1e-2", "--warmup-epochs", "0"])
-    monkeypatch.setattr(cleaned, "CLEANED", {"cleaned": ["--sure", 0, "--far", 0.5], "trusted": ["--trust", "lsp=1"]})
+    monkeypatch.setattr(cleaned, "CLEANED", {"cleaned": ["--sure", 0]})
     lsp_data.main(["--raw-dir", str(raw_dir), "--train-on", "lsp", "--crop-size", "64", "--lsp-train-images", "30",
                    "--validation-share", "0.4", "--workers", "1", "--data-dir", str(tmp_path / "data"), "--run-dir",
                    str(tmp_path / "prepared")])
@@ -312,10 +312,10 @@ def test_cleaned_labels_are_compared_on_validation_persons(benchmark, raw_dir, t
     own = scores["cleaned"]["all"]
     assert own["persons"] == 12 and own["pdj 0.50"]["low"] <= own["pdj 0.50"]["gain"] <= own["pdj 0.50"]["high"]
     assert any(own[score]["gain"] for score in own if score != "persons")
-    assert len(content["commands"]) == 7 and "--without 2/2" in content["commands"][1]
+    assert len(content["commands"]) == 5 and "--without 2/2" in content["commands"][1]
     capsys.readouterr()
     cleaned.main(list(map(str, flags)))  # trainings that are finished stay
-    assert capsys.readouterr().out.count("finished already") == 5
+    assert capsys.readouterr().out.count("finished already") == 4
     assert arrays.load_json(tmp_path / "lsp_cleaned_labels.json", "")["scores"] == scores
 
 
