@@ -142,7 +142,8 @@ def write(settings, persons, labels):
             except OSError:  # another disk, or one without links
                 shutil.copyfile(file, temporary)
     arrays.save_json(folder / "dataset.json", persons.dataset | {
-        "prepare": " ".join(["python clean_labels.py", *map(quoted, settings.folders)]),
+        "prepare": " ".join(["python clean_labels.py", *map(quoted, settings.folders),
+                             *(["--keep", *map(quoted, settings.keep)] if settings.keep else [])]),
         "labels": "train_labels cleaned by clean_labels.py; those of validation and test persons as published",
         "digests": persons.dataset["digests"] | {"train_labels": arrays.digest(labels)}})
 
@@ -160,7 +161,7 @@ def report(settings, persons, chosen, labels, exchanged, left_out, kept, publish
         print(f"{source:<12}{len(rows):>9,}" + "".join(
             f"{count:>{width},} ({count / max(of, 1):5.1%})"
             for (count, of), width in zip([*counts, (left_out[rows].sum(), known)], [10] * len(parts) + [14]))
-            + "  kept as published: mistakes of the networks" * bool(kept[rows].all()))
+            + "  kept as published: mistakes of the networks" * (source in settings.keep))
     exchanged, left_out = exchanged & ~kept[:, None], left_out & ~kept[:, None]
 
     def words(row):

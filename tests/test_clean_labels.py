@@ -231,6 +231,7 @@ def test_kept_labels_stay_as_published_and_tell_the_networks_mistakes(halves, tm
     changed = ~(np.nan_to_num(cleaned.truth) == np.nan_to_num(published.truth)).all((1, 2))
     assert changed.any() and set(published.sources[changed]) == {"coarse"}
     lines = capsys.readouterr().out.splitlines()
+    assert cleaned.dataset["prepare"].endswith("half2 --keep right") and "--keep" not in published.dataset["prepare"]
     told = {line.split()[0]: line for line in lines if line.startswith(("right", "coarse"))}
     assert told["right"].endswith("kept as published: mistakes of the networks") and "kept" not in told["coarse"]
     assert int(told["right"].split()[2]) > 0  # arms that would have been exchanged
