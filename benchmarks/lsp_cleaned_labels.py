@@ -10,29 +10,26 @@ Writes  RESULT_DIR/lsp_cleaned_labels.json
         WORK_DIR/  the trainings, which go on where they were interrupted; what was changed, as lists and pictures
 """
 import csv
-import sys
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import torch
+from lsp_run import train_stage1  # importing it puts the project's folder on Python's path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-import clean_labels  # noqa: E402
-import train_stage1  # noqa: E402
-from deeppose import arrays  # noqa: E402
-from deeppose.checkpoints import load_checkpoint  # noqa: E402
-from deeppose.claims import claimed  # noqa: E402
-from deeppose.comparison import differences  # noqa: E402
-from deeppose.devices import choose_device  # noqa: E402
-from deeppose.errors import run  # noqa: E402
-from deeppose.persons import load_persons  # noqa: E402
-from deeppose.reports import provenance  # noqa: E402
-from deeppose.settings import parse_settings  # noqa: E402
-from deeppose.testing import thresholds_of  # noqa: E402
-from networks.trained_stages import load_stage1  # noqa: E402
+import clean_labels
+from deeppose import arrays
+from deeppose.checkpoints import load_checkpoint
+from deeppose.claims import claimed
+from deeppose.comparison import differences
+from deeppose.devices import choose_device
+from deeppose.errors import run
+from deeppose.persons import load_persons
+from deeppose.reports import provenance
+from deeppose.settings import parse_settings
+from deeppose.steps import command_of, run_steps
+from deeppose.testing import thresholds_of
+from networks.trained_stages import load_stage1
 
 DATA_DIR = "data"                     # prepared arrays of LSP and LSPe
 WORK_DIR = "runs/lsp_cleaned_labels"  # trainings and cleaned labels
@@ -47,8 +44,7 @@ EPOCHS = 6                            # 1 ... 100000: their passes over all trai
 
 STAGE1 = ["--preset", "lite"]
 HALVES = ("1/2", "2/2")
-# how labels were cleaned -> flags of clean_labels.py
-CLEANED = {"cleaned": ["--keep", "lsp"]}
+CLEANING = ["--keep", "lsp"]
 SCORES = {"pdj": ("0.05", "0.10", "0.20", "0.50"), "pck@0.2": ("mean",), "pcp_strict@0.5": ("mean10", "mean8")}
 
 
@@ -60,43 +56,33 @@ def main(argv=None):
 
 
 def measure(settings, work):
-    common = ["--seed", settings.seed, "--device", settings.device, "--threads", settings.threads]
-    folders, commands = [work / f"half{half[0]}" for half in HALVES], []
+    halves = {f"without {half}": work / f"half{half[0]}" for half in HALVES}
+    labels = {"published": settings.data_dir, "cleaned": work / "cleaned"}
+    threads = ["--threads", settings.threads]
 
-    def step(script, flags):
-        flags = list(map(str, flags))
-        commands.append(f"python {script.__name__}.py {' '.join(flags)}")
-        print(f"\n$ {commands[-1]}", flush=True)
-        script.main(flags)
+    def training(data, folder, size, epochs, *flags):
+        return train_stage1, [*STAGE1, "--data-dir", data, "--checkpoint-dir", folder, "--run-dir", folder,
+                              "--input-size", size, "--epochs", epochs, *flags, *threads]
 
-    def train(data, folder, *flags):
-        step(train_stage1, [*STAGE1, "--data-dir", data, "--checkpoint-dir", folder, "--run-dir", folder,
-                            *flags, *common])
-
-    for half, folder in zip(HALVES, folders):
-        train(settings.data_dir, folder, "--without", half, "--input-size", settings.half_size, "--epochs",
-              settings.half_epochs)
-    labels = {"published": settings.data_dir}
-    for name, flags in CLEANED.items():
-        labels[name] = work / name
-        step(clean_labels, [*folders, "--data-dir", settings.data_dir, "--cleaned-dir", labels[name], "--run-dir",
-                            work / f"{name}_runs", *flags, *common])
-    for name, data in labels.items():
-        train(data, work / f"on_{name}", "--input-size", settings.size, "--epochs", settings.epochs)
+    steps = [training(settings.data_dir, folder, settings.half_size, settings.half_epochs, "--without", half)
+             for half, folder in zip(HALVES, halves.values())]
+    steps += [(clean_labels, [*halves.values(), "--data-dir", settings.data_dir, "--cleaned-dir", labels["cleaned"],
+                              "--run-dir", work / "cleaned_runs", *CLEANING, *threads])]
+    steps += [training(data, work / f"on_{name}", settings.size, settings.epochs) for name, data in labels.items()]
+    run_steps(steps, work, settings.seed, settings.device)
 
     device = choose_device(settings.device)
     persons = load_persons(settings.data_dir, "train", device)
     held = np.flatnonzero(persons.held_out)
     poses, trained = {}, {}
-    halves = {f"without {half}": folder for half, folder in zip(HALVES, folders)}
     for name, folder in [*halves.items(), *((name, work / f"on_{name}") for name in labels)]:
         poses[name] = load_stage1(folder, persons, device).predict(
             persons, torch.from_numpy(held).to(device), True).cpu().numpy()
         trained[name] = facts(load_checkpoint(folder / "stage1.pt", "python train_stage1.py"))
     content = {"what": "stage 1 trained on labels as published and cleaned, scored on validation persons with the flip "
                        "test, percent; gains over published in points, with 95% intervals of a paired bootstrap",
-               "commands": commands, "trainings": trained,
-               "changed": {name: changes(persons, work / f"{name}_runs/cleaned_labels.csv") for name in CLEANED},
+               "commands": [command_of(*step) for step in steps], "trainings": trained,
+               "changed": {"cleaned": changes(persons, work / "cleaned_runs/cleaned_labels.csv")},
                "halves": {name: compared(poses[name], poses[name], persons, held, settings.seed)
                           for name in halves},
                "scores": {name: compared(poses["published"], poses[name], persons, held, settings.seed)

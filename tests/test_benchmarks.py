@@ -295,7 +295,7 @@ def test_cleaned_labels_are_compared_on_validation_persons(benchmark, raw_dir, t
     cleaned = benchmark("lsp_cleaned_labels")
     monkeypatch.setattr(cleaned, "STAGE1", ["--network", "integral", "--backbone", narrow.NAME, "--weights", "none",
                                             "--learning-rate", "1e-2", "--warmup-epochs", "0"])
-    monkeypatch.setattr(cleaned, "CLEANED", {"cleaned": ["--sure", 0]})
+    monkeypatch.setattr(cleaned, "CLEANING", ["--sure", 0])
     lsp_data.main(["--raw-dir", str(raw_dir), "--train-on", "lsp", "--crop-size", "64", "--lsp-train-images", "30",
                    "--validation-share", "0.4", "--workers", "1", "--data-dir", str(tmp_path / "data"), "--run-dir",
                    str(tmp_path / "prepared")])

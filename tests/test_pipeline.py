@@ -346,8 +346,8 @@ def test_training_can_begin_with_a_trained_stage_1(trained, tmp_path, capsys):
     change(tmp_path / "data", "train_split", np.roll(np.load(tmp_path / "data/train_split.npy"), 1))
     step(train_stage1, tmp_path, *STAGE1, *begin, "--restart")
     assert "was trained on another split" in capsys.readouterr().out
-    with pytest.raises(UserError, match="of another network, or of an older version's: backbone.layer1.0"):
-        step(train_stage1, tmp_path, *STAGE1, *begin, "--restart", "--backbone", "resnet34")
+    with pytest.raises(UserError, match="of another network, or of an older version's: backbone.layer1.2"):
+        step(train_stage1, tmp_path, *STAGE1, *begin, "--restart", "--backbone", narrow.DEEPER)
 
 
 def test_with_compile_the_compiled_network_takes_the_training_steps(trained, tmp_path, monkeypatch):
