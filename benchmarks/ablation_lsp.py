@@ -33,36 +33,40 @@ from networks.trained_stages import load_stage1  # noqa: E402
 RAW_DIR = "data/raw"            # holds lsp_dataset.zip and lspet_dataset.zip
 WORK_DIR = "runs/ablation_lsp"  # data and one folder a row
 RESULT_DIR = "results"          # where ablation_lsp.json goes
-SCALE = "cpu"                   # cpu | gpu: which proxy below
+SCALE = "cpu"                   # cpu | late | gpu: which proxy below
 ROWS: tuple[str, ...] = ()      # run these rows only, by name; () = all of them, in their order
-WEIGHTS = "imagenet"            # EfficientNet-Lite0's: imagenet (from its package) or a file
+WEIGHTS = "imagenet"            # EfficientNet-Lite0's: imagenet (from its package) or a file; not of "late"
 SEED = 0                        # 0 ... 4294967295: of every row
 DEVICE = "auto"                 # auto, cpu, cuda, cuda:1, mps
 
-RECIPE = {"--network": "integral", "--backbone": "efficientnet_lite0", "--loss": "smooth_l1", "--optimiser": "adamw",
-          "--learning-rate": 1e-3, "--weight-decay": 0.05, "--schedule": "cosine", "--warmup-epochs": 0.3,
-          "--average-decay": 0.998, "--rotation": 40, "--scale": (0.75, 1.33), "--colour": 0.3}
-PROXIES = {"cpu": {"--input-size": 128, "--epochs": 3, "--batch-size": 32, "--channels-last": (), "--compile": ()},
+RECIPE = {"--preset": "lite"}
+SHIPPED = "checkpoints/released/stage1.pt"
+# late: going on from the shipped stage 1, which is what a choice is worth when little is left to learn
+PROXIES = {"cpu": {"--input-size": 128, "--epochs": 3},
+           "late": {"--weights": SHIPPED, "--input-size": 160, "--epochs": 3, "--learning-rate": 3e-4},
            "gpu": {"--input-size": 224, "--epochs": 12, "--batch-size": 64}}
 REGRESSION = {"--network": "regression", "--dropout": 0}
 # name -> what differs from RECIPE; the first row is RECIPE itself, the best ideas come next
 CHOICES = {
     "recipe": {},
-    "heatmap loss x 10": {"--heatmap-weight": 1},
-    "learning rate x 2": {"--learning-rate": 2e-3},
-    "stem and two stages frozen": {"--frozen-stages": 3},
-    "heatmap loss x 100": {"--heatmap-weight": 10},
-    "no heatmap loss": {"--heatmap-weight": 0},
-    "direct regression, L1": REGRESSION,
-    "direct regression, L2": REGRESSION | {"--loss": "mse"},
-    "direct regression, residual log-likelihood": REGRESSION | {"--loss": "rle"},
     "half body": {"--half-body": 0.3},
     "cut-out": {"--cut-out": 0.5},
     "rotation to 60 degrees": {"--rotation": 60},
+    "rotation to 80 degrees": {"--rotation": 80},
     "scale 0.6 to 1.6": {"--scale": (0.6, 1.6)},
     "no moving average": {"--average-decay": 0},
     "no weight decay": {"--weight-decay": 0},
+    "no heatmap loss": {"--heatmap-weight": 0},
+    "heatmap loss / 10": {"--heatmap-weight": 0.1},
+    "heatmap loss x 10": {"--heatmap-weight": 10},
+    "learning rate / 2": {"--learning-rate": 1e-3},
+    "direct regression, L1": REGRESSION,
+    "direct regression, L2": REGRESSION | {"--loss": "mse"},
+    "direct regression, residual log-likelihood": REGRESSION | {"--loss": "rle"},
     "random initialisation": {"--weights": "none"},
+    "LSP's persons once a pass, 4 epochs": {"--oversample": (), "--epochs": 4},
+    "stem and two stages frozen": {"--frozen-stages": 3},
+    "no colour": {"--colour": 0},
     "256 px": {"--input-size": 256},
     "24 epochs": {"--epochs": 24},
 }
@@ -186,11 +190,12 @@ def publish(work, persons, settings):
             row[key] = {"mean": all_[metric][mean], "standard_error": all_["standard_error"][key],
                         "mean_lsp": ours[metric][mean], **gains.get(key, {})}
     path = Path(settings.result_dir, "ablation_lsp.json")
-    scales = arrays.load_json(path, "")["scales"] if path.exists() else dict.fromkeys(PROXIES, "not measured")
+    scales = dict.fromkeys(PROXIES, "not measured") | (arrays.load_json(path, "")["scales"] if path.exists() else {})
     old = scales[settings.scale]["rows"] if isinstance(scales[settings.scale], dict) else {}
     if lost := [label for label, row in old.items() if isinstance(row, dict) and table.get(label) == "not measured"]:
         raise UserError(f"{path} holds rows that {work} does not ({', '.join(lost)}); use the --work-dir that has "
                         "them, or another --result-dir")
+    table |= {label: row for label, row in old.items() if label not in table}  # of choices that have left the code
     seconds = 60 * sum(row.get("minutes", 0) for row in table.values() if isinstance(row, dict))
     scales[settings.scale] = {"recipe": " ".join(as_flags(RECIPE)),
                               "proxy": " ".join(as_flags(PROXIES[settings.scale])), "persons": int(held.sum()),
