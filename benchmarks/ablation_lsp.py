@@ -23,18 +23,18 @@ from deeppose.checkpoints import load_checkpoint  # noqa: E402
 from deeppose.devices import choose_device  # noqa: E402
 from deeppose.errors import UserError, run  # noqa: E402
 from deeppose.persons import load_persons  # noqa: E402
-from deeppose.reports import provenance, score  # noqa: E402
+from deeppose.reports import provenance  # noqa: E402
 from deeppose.settings import parse_settings  # noqa: E402
 from deeppose.steps import run_steps  # noqa: E402
-from deeppose.testing import gain  # noqa: E402
 from networks.integral import IntegralNet, centres, shares_of  # noqa: E402
 from networks.trained_stages import load_stage1  # noqa: E402
+from validation import compared, facts, told  # noqa: E402
 
 RAW_DIR = "data/raw"            # holds lsp_dataset.zip and lspet_dataset.zip
 WORK_DIR = "runs/ablation_lsp"  # data and one folder a row
 RESULT_DIR = "results"          # where ablation_lsp.json goes
 SCALE = "cpu"                   # cpu | late | gpu: which proxy below
-ROWS: tuple[str, ...] = ()      # run these rows only, by name; () = all of them, in their order
+ROWS: tuple[str, ...] = ()      # run these rows only, by name, and the first; () = all of them
 WEIGHTS = "imagenet"            # EfficientNet-Lite0's: imagenet (from its package) or a file; not of "late"
 SEED = 0                        # 0 ... 4294967295: of every row
 DEVICE = "auto"                 # auto, cpu, cuda, cuda:1, mps
@@ -75,22 +75,26 @@ CHOICES = {
 # what is appended to a row's name -> the file of its predictions
 FLIP_TEST, WHOLE = ", flip test", ", read at the whole map's centre"
 READINGS = {"": "validation", FLIP_TEST: "validation_flip_test", WHOLE: "validation_whole_map"}
+TOLD = ("pdj 0.10", "pck@0.2 mean", "pcp_strict@0.5 mean8")
 
 
 def main(argv=None):
     settings = parse_settings(globals(), argv)
-    rows = chosen_rows(settings.rows, CHOICES)
+    first, rows = next(iter(CHOICES)), chosen_rows(settings.rows, CHOICES)
     work = Path(settings.work_dir)
     if not (work / "data/dataset.json").exists():
         run_steps([(lsp_data, ["--raw-dir", settings.raw_dir])], work, settings.seed, settings.device)
     persons = load_persons(work / "data", "train", choose_device(settings.device))
-    pending = [name for name in rows if not finished(name, work, settings)]
+    pending = [name for name in dict.fromkeys([first, *rows]) if not finished(name, work, settings)]
     for name in pending:
         try:
-            row = measured(name, work, persons, settings)
+            measure(name, work, persons, settings)
+            failed = {}
         except UserError as error:  # a loss that is not finite, say: the others can still be compared
-            row = {"failed": str(error)}
-        arrays.save_json(record_of(name, work, settings), {"command": command_of(name, settings), **row})
+            if name == first:
+                raise
+            failed = {"failed": str(error)}
+        arrays.save_json(record_of(name, work, settings), {"command": command_of(name, settings), **failed})
         publish(work, persons, settings)
     if not pending:
         publish(work, persons, settings)
@@ -135,12 +139,11 @@ def command_of(name, settings):
     return f"python train_stage1.py {' '.join(flags_of(name, settings))} --seed {settings.seed}"
 
 
-def measured(name, work, persons, settings):
-    """Train one row and predict the validation persons in every way of READINGS. Returns its facts."""
+def measure(name, work, persons, settings):
+    """Train one row and predict the validation persons in every way of READINGS."""
     place = folder(work, settings.scale, name)
     flags = flags_of(name, settings)
     run_steps([(train_stage1, ["--data-dir", work / "data", *flags])], place, settings.seed, settings.device)
-    checkpoint = load_checkpoint(place / "checkpoints/stage1.pt", "python train_stage1.py")
     stage1 = load_stage1(place / "checkpoints", persons, persons.device)
     rows = torch.tensor(np.flatnonzero(persons.held_out), device=persons.device)
     for reading, file in READINGS.items():
@@ -150,12 +153,6 @@ def measured(name, work, persons, settings):
             stage1.network.joints = whole_map
         pose = stage1.predict(persons, rows, reading == FLIP_TEST).cpu().numpy()
         arrays.save(place / f"runs/{file}.npy", pose.astype(np.float32), "predictions")
-    history = checkpoint["history"]
-    return {"best_epoch": checkpoint["best_epoch"],
-            "minutes": round(sum(row["seconds"] for row in history) / 60, 1),
-            "images_per_second": history[-1]["images_per_second"],
-            "provenance": {key: checkpoint["provenance"][key] for key in ("commit", "hardware", "threads", "versions",
-                                                                          "date")}}
 
 
 def whole_map(output):
@@ -165,30 +162,18 @@ def whole_map(output):
 
 def publish(work, persons, settings):
     """Score every finished row against the first, print the table and write results/ablation_lsp.json."""
-    held = persons.held_out
-    truth, heads, lsp = persons.truth[held], persons.head_sizes[held], persons.sources[held] == "lsp"
-    poses = {}
-    for name in CHOICES:
-        place = folder(work, settings.scale, name)
-        record = record_of(name, work, settings)
-        if record.exists() and "failed" not in arrays.load_json(record, ""):
-            for reading, file in READINGS.items():
-                if (path := place / f"runs/{file}.npy").exists():
-                    poses[name + reading] = arrays.load(path, "predictions")
-    first = next(iter(CHOICES))
-    table = {}
-    for label in [*CHOICES, first + FLIP_TEST, first + WHOLE]:
-        record = record_of(label, work, settings)
-        row = table[label] = arrays.load_json(record, "") if record.exists() else {}
-        if label not in poses:
-            table[label] = row or "not measured"
-            continue
-        pose = poses[label]
-        all_, ours = (score(pose[chosen], truth[chosen], heads[chosen], persons.skeleton) for chosen in (..., lsp))
-        gains = gain(poses[first], pose, truth, persons.skeleton) if first in poses and label != first else {}
-        for key, metric, mean in (("pck@0.2", "pck@0.2", "mean"), ("pcp_strict@0.5_mean8", "pcp_strict@0.5", "mean8")):
-            row[key] = {"mean": all_[metric][mean], "standard_error": all_["standard_error"][key],
-                        "mean_lsp": ours[metric][mean], **gains.get(key, {})}
+    held, first = np.flatnonzero(persons.held_out), next(iter(CHOICES))
+    table, before = {}, None
+    for label, name, reading in [*((name, name, "") for name in CHOICES),
+                                 *((first + reading, first, reading) for reading in (FLIP_TEST, WHOLE))]:
+        record, place = record_of(name, work, settings), folder(work, settings.scale, name)
+        row = table[label] = arrays.load_json(record, "") if record.exists() else "not measured"
+        if record.exists() and "failed" not in row:
+            pose = arrays.load(place / f"runs/{READINGS[reading]}.npy", "predictions")
+            before = pose if before is None else before
+            table[label] = {"command": row["command"],
+                            **facts(load_checkpoint(place / "checkpoints/stage1.pt", "python train_stage1.py")),
+                            "scores": compared(before, pose, persons, held, settings.seed)}
     path = Path(settings.result_dir, "ablation_lsp.json")
     scales = dict.fromkeys(PROXIES, "not measured") | (arrays.load_json(path, "")["scales"] if path.exists() else {})
     old = scales[settings.scale]["rows"] if isinstance(scales[settings.scale], dict) else {}
@@ -198,23 +183,13 @@ def publish(work, persons, settings):
     table |= {label: row for label, row in old.items() if label not in table}  # of choices that have left the code
     seconds = 60 * sum(row.get("minutes", 0) for row in table.values() if isinstance(row, dict))
     scales[settings.scale] = {"recipe": " ".join(as_flags(RECIPE)),
-                              "proxy": " ".join(as_flags(PROXIES[settings.scale])), "persons": int(held.sum()),
-                              "persons_lsp": int(lsp.sum()), "rows": table,
+                              "proxy": " ".join(as_flags(PROXIES[settings.scale])), "rows": table,
                               **provenance(settings, seconds, persons.device)}
     arrays.save_json(path, {"what": "stage 1 on the validation persons of LSP + LSPe, percent; gains over the first "
-                            "row with 95% intervals of a paired bootstrap", "scales": scales})
+                            "row in points, with 95% intervals of a paired bootstrap", "scales": scales})
     for label, row in table.items():
-        print(f"{label:45} " + (row if isinstance(row, str) else row.get("failed") or cells(row)))
+        print(f"{label:45} " + (row if isinstance(row, str) else row.get("failed") or told(row["scores"]["all"], TOLD)))
     print(f"written: {path}")
-
-
-def cells(row):
-    parts = []
-    for title, metric in (("PCK@0.2", "pck@0.2"), ("strict PCP, 8 limbs", "pcp_strict@0.5_mean8")):
-        own = row[metric]
-        gain = f" {own['gain']:+.1f} ({own['low']:+.1f} to {own['high']:+.1f})" if "gain" in own else ""
-        parts.append(f"{title} {own['mean']:.1f} ± {own['standard_error']:.1f}{gain}")
-    return "; ".join(parts) + (f"; {row['minutes']} min" if "minutes" in row else "")
 
 
 if __name__ == "__main__":

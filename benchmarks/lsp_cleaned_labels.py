@@ -16,19 +16,18 @@ from pathlib import Path
 import numpy as np
 import torch
 from lsp_run import train_stage1  # importing it puts the project's folder on Python's path
+from validation import compared, facts, told
 
 import clean_labels
 from deeppose import arrays
 from deeppose.checkpoints import load_checkpoint
 from deeppose.claims import claimed
-from deeppose.comparison import differences
 from deeppose.devices import choose_device
 from deeppose.errors import run
 from deeppose.persons import load_persons
 from deeppose.reports import provenance
 from deeppose.settings import parse_settings
 from deeppose.steps import command_of, run_steps
-from deeppose.testing import thresholds_of
 from networks.trained_stages import load_stage1
 
 DATA_DIR = "data"                     # prepared arrays of LSP and LSPe
@@ -45,7 +44,6 @@ EPOCHS = 6                            # 1 ... 100000: their passes over all trai
 STAGE1 = ["--preset", "lite"]
 HALVES = ("1/2", "2/2")
 CLEANING = ["--keep", "lsp"]
-SCORES = {"pdj": ("0.05", "0.10", "0.20", "0.50"), "pck@0.2": ("mean",), "pcp_strict@0.5": ("mean10", "mean8")}
 
 
 def main(argv=None):
@@ -92,18 +90,8 @@ def measure(settings, work):
                      content | provenance(settings, seconds, device))
     for name, sources in content["scores"].items():
         for source, scores in sources.items():
-            told = ", ".join(f"{score} {own['mean']:.1f}" + (f" {own['gain']:+.1f} ({own['low']:+.1f} to "
-                                                             f"{own['high']:+.1f})" if name != "published" else "")
-                             for score, own in scores.items() if score != "persons")
-            print(f"{name:10} {source:6} {told}")
+            print(f"{name:10} {source:6} {told(scores)}")
     print(f"written: {Path(settings.result_dir, 'lsp_cleaned_labels.json')}")
-
-
-def facts(checkpoint):
-    """What is told of a training."""
-    return {"best_epoch": checkpoint["best_epoch"],
-            "minutes": round(sum(row["seconds"] for row in checkpoint["history"]) / 60, 1),
-            **{key: checkpoint["provenance"][key] for key in ("commit", "hardware", "threads", "versions", "date")}}
 
 
 def changes(persons, path):
@@ -116,19 +104,6 @@ def changes(persons, path):
         for part in ("arms", "legs")} | {
         "joints left out": sum(len(row["left_out"].split()) for row in rows if row["source"] == source)}
         for source, count in sorted(training.items())}
-
-
-def compared(before, after, persons, held, seed):
-    """Data set, or "all" -> score -> {"mean", "gain", "low", "high"} of poses (M, J, 2) of the persons `held` (M,)."""
-    sources, found = persons.sources[held], {}
-    for source in ("all", *sorted(set(sources))):
-        own = np.flatnonzero((sources == source) | (source == "all"))
-        gains = differences(before[own], after[own], persons.truth[held[own]], persons.head_sizes[held[own]],
-                            persons.skeleton, persons.box_side, thresholds_of(persons), seed=seed)
-        found[source] = {"persons": len(own)} | {
-            f"{metric} {part}": {"mean": (it := gains[metric][part])["after"]} | {
-                key: it[key] for key in ("gain", "low", "high")} for metric, parts in SCORES.items() for part in parts}
-    return found
 
 
 if __name__ == "__main__":
