@@ -38,6 +38,7 @@ ROWS: tuple[str, ...] = ()      # run these rows only, by name, and the first; (
 WEIGHTS = "imagenet"            # EfficientNet-Lite0's: imagenet (from its package) or a file; not of "late"
 SEED = 0                        # 0 ... 4294967295: of every row
 DEVICE = "auto"                 # auto, cpu, cuda, cuda:1, mps
+THREADS = 0                     # 0 ... 1024: of a CPU; 0 = one for each core that other programs leave free
 
 RECIPE = {"--preset": "lite"}
 SHIPPED = "checkpoints/released/stage1.pt"
@@ -143,7 +144,7 @@ def measure(name, work, persons, settings):
     """Train one row and predict the validation persons in every way of READINGS."""
     place = folder(work, settings.scale, name)
     flags = flags_of(name, settings)
-    run_steps([(train_stage1, ["--data-dir", work / "data", *flags])], place, settings.seed, settings.device)
+    run_steps([(train_stage1, ["--data-dir", work / "data", *flags, "--threads", settings.threads])], place, settings.seed, settings.device)
     stage1 = load_stage1(place / "checkpoints", persons, persons.device)
     rows = torch.tensor(np.flatnonzero(persons.held_out), device=persons.device)
     for reading, file in READINGS.items():
