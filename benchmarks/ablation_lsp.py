@@ -144,7 +144,8 @@ def measure(name, work, persons, settings):
     """Train one row and predict the validation persons in every way of READINGS."""
     place = folder(work, settings.scale, name)
     flags = flags_of(name, settings)
-    run_steps([(train_stage1, ["--data-dir", work / "data", *flags, "--threads", settings.threads])], place, settings.seed, settings.device)
+    run_steps([(train_stage1, ["--data-dir", work / "data", *flags, "--threads", settings.threads])],
+              place, settings.seed, settings.device)
     stage1 = load_stage1(place / "checkpoints", persons, persons.device)
     rows = torch.tensor(np.flatnonzero(persons.held_out), device=persons.device)
     for reading, file in READINGS.items():
