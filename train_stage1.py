@@ -71,7 +71,7 @@ EPOCHS = 100                     # 1 ... 100000: passes over the training person
 OVERSAMPLE: tuple[str, ...] = ()  # data sets whose persons come several times a pass, e.g. lsp=4
 WITHOUT = ""                     # k/n: leave out the k-th of n parts of the training persons too; "" = none
 BATCH_SIZE = 64                  # 2 ... 65536: persons a step
-OPTIMISER = "adam"               # adagrad | adam | adamw | sgd; adagrad, the paper's, learnt little in trials
+OPTIMISER = "adam"               # adagrad | adam | adamw | sgd; adagrad is the paper's
 LEARNING_RATE = 5e-4             # 1e-12 ... 1e6: step size
 BACKBONE_RATE = 1.0              # 0 ... 1000: factor of the step size of the backbone, AlexNet's wide layers left out
 INITIAL_ACCUMULATOR = 0.1        # 0 ... 1e6: adagrad: start of the squared-gradient sums; 0 = a first step at full rate

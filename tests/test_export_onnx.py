@@ -28,7 +28,7 @@ from networks.trained_stages import CascadeStage, Stage1, load_stages, run_with_
 
 GREY, DEPTH = Pixels(1, 8, (100.0,), (50.0,)), Pixels(1, 16, (2000.0,), (900.0,))
 HORSE = Skeleton(("nose", "r_hoof", "l_hoof", "tail"), pairs=(("r_hoof", "l_hoof"),))
-README = Path(__file__).resolve().parents[1] / "README.md"
+GUIDE = Path(__file__).resolve().parents[1] / "docs/onnx.md"
 
 
 def stage1(kind, pixels, skeleton, size=64, **options):
@@ -147,11 +147,11 @@ def test_one_file_of_any_batch_tells_what_it_is(exported):
     assert facts["calibration"] == stages[0].calibrations[0].plain() and facts["padding"] == [124, 116, 104]
 
 
-def test_the_readmes_lines_give_the_same_joints_without_torch(exported, tmp_path):
+def test_the_guides_lines_give_the_same_joints_without_torch(exported, tmp_path):
     photo = tmp_path / "photo.png"
     Image.fromarray(np.random.default_rng(3).integers(0, 255, (61, 90, 3), np.uint8)).resize((211, 143)).save(photo)
-    section = README.read_text(encoding="utf-8").split("\n## One ONNX file\n")[1].split("\n## ")[0]
-    lines = section[section.index("    import json\n"):]
+    text = GUIDE.read_text(encoding="utf-8")
+    lines = text[text.index("    import json\n"):]
     code = "\n".join(line.removeprefix("    ") for line in lines.splitlines())
     assert len(code.strip().splitlines()) <= 40
     code = code.replace("runs/pose.onnx", (exported / "pose.onnx").as_posix()) + "\nassert 'torch' not in sys.modules\n"

@@ -666,8 +666,8 @@ def test_the_list_of_networks_is_what_the_setting_offers():
         new_network("integral", 5, 64, {"loss": "rle"})
 
 
-def test_the_readmes_own_network_is_one(monkeypatch):
-    text = (PROJECT / "README.md").read_text(encoding="utf-8").split("**A network of your own**")[1]
+def test_the_guides_own_network_is_one(monkeypatch):
+    text = (PROJECT / "docs/own_network.md").read_text(encoding="utf-8")
     block = text[text.index("    from deeppose"):text.index("    # networks/stage1.py")]
     scope = {}
     exec(textwrap.dedent(block), scope)  # noqa: S102
