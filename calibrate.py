@@ -75,9 +75,9 @@ def calibrate(settings, path):
             if own is None:  # a later stage may have one
                 continue
             hits = joint_hits(joints.cpu().numpy(), truth, spans, TOLERANCE)
-            lengths = pose_lengths(joints, persons.skeleton, persons.box_side).double().cpu().numpy()
+            lengths = pose_lengths(joints, persons.skeleton, persons.box_side).cpu().double().numpy()
             title = f"stage {number}" + ", flip test" * flip_test
-            given = own.double().cpu().numpy(), lengths, hits
+            given = own.cpu().double().numpy(), lengths, hits
             calibrations.append(fitted(title, [each[alike] for each in given], [each[~alike] for each in given],
                                        groups[alike], settings.seed, fingerprint=stage.fingerprint, flip_test=flip_test,
                                        sources=sources))

@@ -23,10 +23,9 @@ from tqdm import tqdm
 from deeppose.ahead import in_order
 from deeppose.archives import Unreadable
 from deeppose.claims import claimed
-from deeppose.devices import Stopwatch, choose_device, has_bfloat16
+from deeppose.devices import Stopwatch, choose_device, has_bfloat16, looking_threads
 from deeppose.inputs import find_inputs
 from deeppose.overlays import LARGEST, overlay, save_overlay
-from deeppose.parallel import usable_cores
 from deeppose.person_boxes import check_box, read_boxes, squares
 from deeppose.photos import Photo, read_photo
 from deeppose.predictions import Found, image_numbers, output_paths, writing
@@ -208,7 +207,7 @@ def aiming(settings, posing, boxes_of):
 
 def in_photos(inputs, aim, posing, settings, bar):
     """What is found in photographs, in their order: Found, or {file, reason} where one can't be used."""
-    threads = settings.threads or usable_cores()
+    threads = looking_threads(settings.threads, posing.device)
     size = max(1, min(settings.batch_size, -(-len(inputs) // threads)))
     batches = (inputs[start:start + size] for start in range(0, len(inputs), size))
     for found in in_order(lambda batch: in_batch(batch, aim, posing, settings), batches, threads):
@@ -259,7 +258,7 @@ def in_video(one, aim, posing, settings, bar):
     with videos.opened(one.path) as film:
         bar.total += max(0, film.expected - 1)
         batches = videos.batches(videos.until_broken(film.frames, faults), settings.batch_size)
-        looks = in_order(look_at, batches, settings.threads or usable_cores())
+        looks = in_order(look_at, batches, looking_threads(settings.threads, posing.device))
         picture = videos.writing(Path(settings.out, one.name), film) if settings.overlays else nullcontext()
         with picture as add:
             for recent, place in smoothing.windows((each for batch in looks for each in batch), settings.smoothing):

@@ -25,7 +25,7 @@ from deeppose.checkpoints import plain_settings
 from deeppose.claims import claimed
 from deeppose.course import Course
 from deeppose.crops import box_squares, image_buffer, reduction_for, sample_windows, to_window
-from deeppose.devices import Cores, Stopwatch, choose_device, mixed_precision, peak_memory
+from deeppose.devices import Cores, Stopwatch, choose_device, memory_format, mixed_precision, peak_memory
 from deeppose.distributed import distributed, process_group, smallest_share
 from deeppose.persons import load_persons
 from deeppose.reports import provenance
@@ -84,7 +84,7 @@ STEP_FACTOR = 0.1                # 1e-6 ... 1: step: factor of each drop
 AVERAGE_DECAY = 0.0              # 0 ... 0.999999: decay a step of the weights' moving average, which is kept; 0 = none
 CLIP: float | None = None        # 1e-9 ... 1e9: largest gradient norm; none = unlimited
 MIXED_PRECISION = True           # bfloat16 on GPUs and CPUs that compute in it; elsewhere float32
-CHANNELS_LAST = False            # memory layout while training; always on CUDA; on a CPU it pays from 96 px on
+CHANNELS_LAST = False            # memory layout in training; CUDA: always; mps: never; a CPU: pays from 96 px on
 COMPILE = False                  # torch.compile: minutes at first; faster steps on a GPU; a CPU needs a C++ compiler
 FROZEN_STAGES = 0                # 0 ... 100: leading parts of the backbone left as loaded, the stem first; 0 = none
 FROZEN_STEPS = 0                 # 0 ... 1000000000: first steps in which BACKBONE_RATE's parts learn nothing; 0 = none
@@ -161,8 +161,7 @@ def train(settings, group):
     if begun and begun[0] != persons.split:
         print(f"warning: {settings.weights} was trained on another split of the persons: those held out here may be "
               "among them and their scores too good")
-    channels_last = settings.channels_last or device.type == "cuda"
-    network.to(device, memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+    network.to(device, memory_format=memory_format(device, settings.channels_last))
     model = distributed(network, group, settings.sync_batchnorm and not settings.freeze_batchnorm)
     if settings.compile:
         model = torch.compile(model, dynamic=False)

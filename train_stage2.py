@@ -28,7 +28,7 @@ from deeppose.checkpoints import changed_settings, halved, plain_settings
 from deeppose.claims import claimed
 from deeppose.course import Course
 from deeppose.crops import image_buffer, make_windows, reduction_for, sample_windows, to_window
-from deeppose.devices import Cores, Stopwatch, choose_device, mixed_precision, peak_memory
+from deeppose.devices import Cores, Stopwatch, choose_device, memory_format, mixed_precision, peak_memory
 from deeppose.distributed import process_group, smallest_share
 from deeppose.drawing import training_curves
 from deeppose.persons import load_persons
@@ -91,7 +91,7 @@ STEP_FACTOR = 0.1                # 1e-6 ... 1: step: factor of each drop
 AVERAGE_DECAY = 0.0              # 0 ... 0.999999: decay a step of the weights' moving average, which is kept; 0 = none
 CLIP: float | None = None        # 1e-9 ... 1e9: largest gradient norm; none = unlimited
 MIXED_PRECISION = True           # bfloat16 on GPUs and CPUs that compute in it; elsewhere float32
-CHANNELS_LAST = False            # memory layout while training; always on CUDA; on a CPU it pays from 96 px on
+CHANNELS_LAST = False            # memory layout in training; CUDA: always; mps: never; a CPU: pays from 96 px on
 COMPILE = False                  # torch.compile: minutes at first; faster steps on a GPU; a CPU needs a C++ compiler
 HALF_WEIGHTS = True              # keep finished weights in half precision
 
@@ -121,7 +121,7 @@ def main(argv=None):
         names = kind.names(settings, persons.skeleton)
         data = kind.read(persons, settings)
         stop_if_other_stages(data, settings)
-        stop_if_other_networks(names, settings, persons.skeleton)
+        stop_if_other_networks(names, settings, data)
         mixed = mixed_precision(settings.mixed_precision, group.device)
         if group.size > 1:
             print(f"{group.size} processes; the first, whose epochs these are, trains {', '.join(group.own(names))}")
@@ -131,9 +131,9 @@ def main(argv=None):
         group.wait()
         if group.first:
             write_log(settings, persons.skeleton)
-    print(next_command(globals(), settings, "test_stage2.py"))
-    print(next_command(globals(), settings, f"generate_train_output.py --stage {settings.stage}",
-                       ("data_dir", "checkpoint_dir"), "for one more stage"))
+            print(next_command(globals(), settings, "test_stage2.py"))
+            print(next_command(globals(), settings, f"generate_train_output.py --stage {settings.stage}",
+                               ("data_dir", "checkpoint_dir"), "for one more stage"))
 
 
 def train_network(name, learner, settings, mixed, cores):
@@ -158,8 +158,7 @@ def train_network(name, learner, settings, mixed, cores):
     seed = settings.seed + 1000 * (skeleton.index(name) if name != SHARED else 0)  # whatever was trained before
     torch.manual_seed(seed)
     network = learner.new_network()
-    channels_last = settings.channels_last or device.type == "cuda"
-    network.to(device, memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+    network.to(device, memory_format=memory_format(device, settings.channels_last))
     model = torch.compile(network, dynamic=False) if settings.compile else network
     optimiser = make_optimiser(settings.optimiser, network.parameters(), settings.learning_rate, settings.weight_decay,
                                settings.momentum, settings.initial_accumulator)
@@ -359,16 +358,25 @@ def stop_if_other_stages(data, settings):
                         f"in {settings.data_dir}; run again: {data.made_by}")
 
 
-def stop_if_other_networks(names, settings, skeleton):
+def stop_if_other_networks(names, settings, data):
     """Raise UserError where networks of another kind stand in the same stage, which would be refused after training, or
-    such as would leave nothing to the one that is to be trained."""
+    such as would leave nothing to the one that is to be trained; warn of those that must be trained anew as well."""
+    skeleton, unlike = data.persons.skeleton, []
     paths = {name: cascade_path(settings.checkpoint_dir, settings.stage, name) for name in (SHARED, *skeleton.joints)}
     others = [name for name, path in paths.items() if name not in names and path.exists()]
-    for path in map(paths.get, others):
-        if load_cascade_checkpoint(path, settings.stage)["kind"] != settings.network:
+    for name, path in ((name, paths[name]) for name in others):
+        other = load_cascade_checkpoint(path, settings.stage)
+        if (other["sigma"], other["flip_test"], other["refines"]) \
+                != (settings.sigma, data.errors.flip_test, data.errors.fingerprint):
+            unlike.append(name)
+        if other["kind"] != settings.network:
             raise UserError(f"{path.resolve()} is of another kind of network than --network {settings.network}, and a "
                             f"stage has one kind; remove stage {settings.stage}'s networks, or name another folder "
                             "with --checkpoint-dir")
+    if unlike:
+        print(f"warning: {', '.join(unlike)} in {settings.checkpoint_dir}: trained with another --sigma or on other "
+              "output, and a stage is used only where all its networks agree; train them anew as well, or keep these "
+              "apart with --checkpoint-dir")
     if names != (SHARED,) or not others:
         return
     if len(others) == len(skeleton.joints):

@@ -83,7 +83,7 @@ def prepared(stages, persons):
 
     def add(name, confidence, pose):
         hits = joint_hits(pose.cpu().numpy(), truth, spans, TOLERANCE)
-        found[name] = confidence_scores(confidence.double().cpu().numpy(), hits, names, True)
+        found[name] = confidence_scores(confidence.cpu().double().numpy(), hits, names, True)
 
     for flip_test in (False, True):
         name = "flip test" if flip_test else "no flip test"

@@ -25,12 +25,12 @@ def save_checkpoint(path, content):
         file.write(memory.getbuffer())
 
 
-def load_checkpoint(path, made_by, kinds=None, device="cpu"):
+def load_checkpoint(path, made_by, kinds=None):
     """Read a checkpoint.
 
     made_by  the command that makes it, for messages
     kinds    name -> type or types of what it must hold; under "weights" only finite tensors
-    Raises   UserError where it is missing; Failure where it is broken, or something else
+    Raises   UserError where it is missing; Failure where it can't be read, is broken, or something else
     """
     path = Path(path)
     where = path.resolve()
@@ -39,11 +39,13 @@ def load_checkpoint(path, made_by, kinds=None, device="cpu"):
     if path.parent.is_file():
         raise UserError(f"{where.parent} is a file; name the folder that checkpoints are in")
     try:
-        checkpoint = read_tensors(path, device)
+        checkpoint = read_tensors(path)
     except FileNotFoundError:
         deeper = path.parent / "checkpoints"  # of a folder of run.py
         there = (deeper / path.name).is_file()
         raise UserError(f"{where} not found; " + (f"did you mean {deeper}?" if there else f"run: {made_by}")) from None
+    except OSError as error:
+        raise Failure(f"{where} can't be read: {error.strerror or error}; see what keeps it") from None
     except pickle.UnpicklingError:  # torch's own words go on to advise how to open it nevertheless
         raise Failure(f"{where} is not opened: it is broken, or holds more than tensors, numbers and strings; run "
                       f"again: {made_by}") from None
@@ -55,11 +57,11 @@ def load_checkpoint(path, made_by, kinds=None, device="cpu"):
     return checkpoint
 
 
-def read_tensors(path, device="cpu"):
-    """What torch reads from a file without executing anything in it, and without words of its own."""
+def read_tensors(path):
+    """What torch reads, onto the CPU, from a file without executing anything in it, and without words of its own."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return torch.load(path, map_location=device, weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _fault(checkpoint, kinds):

@@ -176,7 +176,7 @@ class Course:
             count = len(self.history)
             print(f"\n{name}: {count} epoch{'s' * (count != 1)} stand{'s' * (count == 1)}; the same command goes on"
                   + (", without --restart" if self.restarted else ""))
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(Failure):
                 self._draw(curves)
             raise
         self._draw(curves)

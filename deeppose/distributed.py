@@ -75,12 +75,14 @@ def process_group(device, patient=False):
     device   torch.device that the settings chose; on CUDA each process takes the GPU of its local rank
     patient  the processes share no batches, and wait for each other as long as it takes
     Yields   Group
-    Raises   UserError where there are more processes than GPUs
+    Raises   UserError where there are more processes than GPUs, or where Apple's GPU would have to share batches
     """
     global _batches_are_shared
     if "RANK" not in os.environ:
         yield Group(0, 1, device)
         return
+    if device.type == "mps" and not patient:
+        raise UserError("several processes share no batch on mps; give them --device cpu, or run one without torchrun")
     store, rank, size = next(dist.rendezvous("env://"))
     try:
         if device.type == "cuda":

@@ -38,7 +38,7 @@ def stream(crops, batches, device):
         buffer = torch.index_select(crops, 0, rows, out=buffers[slot][:len(rows)])
         with torch.cuda.stream(copies) if cuda else nullcontext():
             # without waiting only where the buffer is pinned and an event tells when it may be written again
-            batch = buffer.to(device, non_blocking=cuda)
+            batch = buffer.to(device, non_blocking=True) if cuda else buffer  # others take no copies from threads
             copied[slot] = copies.record_event() if cuda else None
         return batch, copied[slot]
 
@@ -52,6 +52,6 @@ def stream(crops, batches, device):
                     batch.record_stream(torch.cuda.current_stream(device))
                 if number + AHEAD - 1 < len(order):  # into the buffer of the batch before this one
                     waiting.append(pool.submit(gather, number + AHEAD - 1))
-                yield batch
+                yield batch.to(device)
         finally:
             pool.shutdown(cancel_futures=True)

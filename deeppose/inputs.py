@@ -74,7 +74,9 @@ def _expanded(path, out):
                 files.append(file)
             else:
                 others += 1
-        return files, path, "" if files else "a folder without photographs or videos", others
+        why = "" if files else "the folder for output" if Path(os.path.realpath(path)).is_relative_to(out) \
+            else "a folder without photographs or videos"
+        return files, path, why, others
     if os.path.lexists(path):
         return [path], os.path.dirname(path), "", 0
     if glob.has_magic(path):

@@ -6,7 +6,7 @@ import torch
 from . import arrays
 from .claims import claimed
 from .devices import Stopwatch
-from .errors import UserError
+from .errors import Failure, UserError
 from .settings import quoted, read_preset
 
 
@@ -29,7 +29,7 @@ def run_steps(steps, folder, seed, device, raw_dir=None, record=False):
         return {name: _run(*step, given) for name, step in zip(names, steps)}
     with claimed(folder, "steps"):
         path = folder / "steps.json"
-        done = arrays.load_json(path, "") if path.exists() else {}
+        done = _finished(path)
         for number, (name, (module, flags)) in enumerate(zip(names, steps), 1):
             command, asked = command_of(module, flags), _asked(module, list(map(str, flags)), given)
             before = done.setdefault(name, {})
@@ -55,6 +55,15 @@ def run_steps(steps, folder, seed, device, raw_dir=None, record=False):
                 print(f"finished already: {command}" + f", of the raw data as they were; to read them anew, remove "
                       f"{folder}" * prepares)
     return {name: done[name]["seconds"] for name in names}
+
+
+def _finished(path):
+    """What steps.json says. Raises Failure where it is broken."""
+    try:
+        return arrays.load_json(path, "") if path.exists() else {}
+    except Failure:
+        raise Failure(f"{path.resolve()} is broken; remove it: what is trained stays, the other steps are run "
+                      "again") from None
 
 
 def labels(steps):

@@ -7,14 +7,11 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import fuse_conv_bn_eval
 
+from deeppose.devices import memory_format
+
 from .efficientnet_lite import SamePadding
 
 ACTIVATIONS = {nn.ReLU: ("relu", []), nn.ReLU6: ("hardtanh", [0.0, 6.0])}  # as oneDNN calls them, and their limits
-
-
-def layout_on(device):
-    """The memory layout in which networks look: channels last, else they have half the speed on a CPU."""
-    return torch.contiguous_format if torch.device(device).type == "mps" else torch.channels_last
 
 
 def folded(network, bfloat16=False):
@@ -22,7 +19,7 @@ def folded(network, bfloat16=False):
     follows a convolution is part of that, and on a CPU a ReLU or ReLU6 after them. bfloat16: compute in that, but for
     what the network keeps in float32."""
     network = copy.deepcopy(network).eval()
-    network.to(memory_format=layout_on(next(network.parameters()).device))
+    network.to(memory_format=memory_format(next(network.parameters()).device))
     for module in list(network.modules()):
         if not isinstance(module, nn.Sequential):
             continue

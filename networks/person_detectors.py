@@ -47,7 +47,7 @@ class PersonDetector:
         found, = self.network([pixels.permute(2, 0, 1) / 255])  # (H, W, 3) uint8 -> (3, H, W) in 0 ... 1
         boxes = found["boxes"][(found["labels"] == PERSON) & (found["scores"] >= self.least_score)]
         boxes = boxes[(boxes[:, 2:] > boxes[:, :2]).all(1)]
-        return photo.reduction * boxes.double().cpu().numpy()
+        return photo.reduction * boxes.cpu().double().numpy()
 
 
 def _read(path):

@@ -9,12 +9,13 @@ from cascade_net import CascadeNet
 from deeppose.calibration import SMALLEST, calibrations_of
 from deeppose.checkpoints import load_checkpoint
 from deeppose.crops import make_windows
+from deeppose.devices import memory_format
 from deeppose.errors import Failure, UserError
 from deeppose.inference import both_sure, diameters, pose_squares, predict_with_confidence, refine_joints, refine_poses
 from deeppose.pixels import RGB, Pixels, pixels_of
 from deeppose.skeletons import OLDER, Skeleton, skeleton_of
 
-from .folding import folded, layout_on
+from .folding import folded
 from .pose_refiner import PoseRefiner
 from .stage1 import NETWORKS
 
@@ -172,7 +173,7 @@ def load_stage1(checkpoint_dir, persons, device):
     kind = checkpoint.get("kind", "regression")
     if kind not in NETWORKS:
         raise Failure(f"{path.resolve()} holds a network {kind!r}; there are: {', '.join(NETWORKS)}")
-    model = network_of(NETWORKS[kind], checkpoint, path).to(device, memory_format=layout_on(device))
+    model = network_of(NETWORKS[kind], checkpoint, path).to(device, memory_format=memory_format(device))
     # older ones do not tell their crops, which were of these
     return Stage1(model, checkpoint["input_size"], checkpoint["split"], _of_other_split(checkpoint, path, persons),
                   _fingerprint("", checkpoint), skeleton, pixels, checkpoint.get("crop_size", 256),

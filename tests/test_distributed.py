@@ -171,6 +171,9 @@ def test_processes_that_share_no_batches_join_over_gloo_on_a_gpu_too(monkeypatch
             assert (group.rank, group.size, group.device) == (1, 2, torch.device("cuda", 1))
         assert asked["backend"] == backend and asked["gpu"] == 1
         assert (asked["timeout"] is not None and asked["timeout"] > timedelta(days=300)) == patient
+    with pytest.raises(UserError, match="several processes share no batch on mps"):
+        with process_group(torch.device("mps")):
+            pass
     monkeypatch.setenv("LOCAL_RANK", "2")
     with pytest.raises(UserError, match="process 2 finds 2 GPUs here"):
         with process_group(torch.device("cuda")):

@@ -221,6 +221,7 @@ def test_networks_trained_on_another_stage_1_are_told_of(copy, capsys):
     step(train_stage2, copy, *STAGE2, "--epochs", "1", "--joints", "neck")
     assert "neck: finished already, skipped" in (text := capsys.readouterr().out) and "--restart" in text
     step(train_stage2, copy, *STAGE2, "--epochs", "1", "--joints", "neck", "--restart")
+    assert "trained with another --sigma or on other output, and a stage is used only where" in capsys.readouterr().out
     with pytest.raises(UserError, match="different output; run: python train_stage2.py --stage 2 --restart"):
         step(step6, copy)
 
@@ -488,7 +489,15 @@ def test_wrong_settings_are_told_in_words(copy, script, flags, message):
         step(script, copy, *flags)
 
 
-def test_a_broken_checkpoint_is_told(copy):
+def refuse(path):
+    raise PermissionError(13, "Permission denied")
+
+
+def test_a_broken_checkpoint_is_told_and_one_that_may_not_be_read_is_not_called_broken(copy, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("deeppose.checkpoints.read_tensors", refuse)
+        with pytest.raises(Failure, match=r"stage1.pt can't be read: Permission denied; see what"):
+            step(step3, copy)
     (copy / "checkpoints/stage1.pt").unlink()
     (copy / "checkpoints/stage1.pt").write_bytes(b"half a file")
     with pytest.raises(Failure, match=r"stage1.pt can't be read .* run again: python train_stage1.py"):

@@ -306,6 +306,8 @@ def test_inputs_come_from_folders_patterns_and_lists_each_once(tmp_path):
     assert [one.name for one in find_inputs([f"{here}/b/*.txt"], tmp_path / "out")[0]] == ["text.txt.png"]
     with pytest.raises(UserError, match=r"out/\*: all that matches lies in the folder for output"):
         find_inputs([f"{here}/out/*"], tmp_path / "out")
+    with pytest.raises(UserError, match="b: the folder for output"):
+        find_inputs([f"{here}/b"], tmp_path / "b")
     listed = find_inputs(["-"], tmp_path, lambda: f"{here}/b/2.jpg\0new\nline.jpg\0".encode())
     assert [one.name for one in listed[0]] == ["2.jpg"] and listed[1] == [("new\nline.jpg", "not found")]
     (tmp_path / "long").mkdir()

@@ -13,7 +13,7 @@ import lsp_data
 import run as run_script
 import train_stage1
 import train_stage2
-from deeppose.errors import UserError
+from deeppose.errors import Failure, UserError
 from deeppose.reports import PROJECT
 from deeppose.settings import parse_settings, preset_names, read_preset
 from deeppose.steps import command_of, labels, run_steps
@@ -113,6 +113,9 @@ def test_another_seed_raw_folder_or_preset_is_refused_and_a_step_that_runs_has_l
     CALLS.clear()
     run_steps([*steps[:2], (first, ["--stage", "2"]), steps[2]], tmp_path / "run", 0, "cpu", "raw", record=True)
     assert [name for name, _ in CALLS] == ["train_stage1", "first", "first"]
+    path.write_text("{")
+    with pytest.raises(Failure, match="steps.json is broken; remove it: what is trained stays"):
+        run_steps(steps, tmp_path / "run", 0, "cpu", "raw", record=True)
 
 
 def test_labels_and_commands(modules):

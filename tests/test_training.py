@@ -12,7 +12,7 @@ import torch
 from deeppose import devices
 from deeppose.checkpoints import changed_settings
 from deeppose.course import restore
-from deeppose.devices import Cores, choose_device, peak_memory, threads_for
+from deeppose.devices import Cores, choose_device, looking_threads, memory_format, peak_memory, threads_for
 from deeppose.errors import Failure, UserError
 from deeppose.reports import PROJECT
 from deeppose.training import (
@@ -275,6 +275,16 @@ def test_a_device_that_is_not_there_is_said():
         choose_device("cuda:77")
     with pytest.raises(UserError, match="device 'gpu' can't be used"):
         choose_device("gpu")
+
+
+def test_apples_gpus_take_neither_channels_last_nor_several_threads():
+    layouts = {(kind, asked): memory_format(torch.device(kind), asked) for kind in ("cpu", "cuda", "mps")
+               for asked in (False, True)}
+    last = torch.channels_last
+    assert {which for which, layout in layouts.items() if layout == last} == {("cpu", True), ("cuda", False),
+                                                                             ("cuda", True)}
+    assert looking_threads(3, torch.device("mps")) == 1 and looking_threads(3, torch.device("cpu")) == 3
+    assert looking_threads(0, torch.device("cpu")) >= 1
 
 
 def test_threads_follow_the_cores_that_are_free():
