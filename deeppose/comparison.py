@@ -129,7 +129,7 @@ def _parts(columns, skeleton):
     total = sum(hits.shape[1] for hits in columns.values())
     found, start = [], 0
     joints, limbs = symmetric_joints(skeleton), symmetric_limbs(skeleton)
-    scored = [index for index, name in enumerate(skeleton.joints) if name not in skeleton.unscored]
+    scored = skeleton.scored
     for metric, hits in columns.items():
         count = hits.shape[1]
 

@@ -9,16 +9,12 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 from .arrays import whole
+from .looks import COLOURS, LOSSES, OUTLINE, SCORES, TRUTH, on_screen, score_title, segments
 from .metrics import symmetric_joints
 
-# after the palette of Okabe and Ito, which people of any colour vision can tell apart
-RIGHT, LEFT, CENTRE, TRUTH = (230, 159, 0), (86, 180, 233), (240, 100, 170), (255, 255, 255)
-OUTLINE, PAPER, INK = (20, 20, 20), (45, 48, 54), (235, 235, 235)
+PAPER, INK = (45, 48, 54), (235, 235, 235)
 LINES = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#888888")
 MARKERS = "os^Dvp*X"
-LABELS = {"validation_loss": "validation", "training_loss": "training, not augmented", "pdj": "PDJ@0.2",
-          "pcp": "strict PCP@0.5", "pck_box": "PCK@0.1 of the box"}
-SCORES = {"pdj_": "PDJ@0.2, ", "pcp_": "PCP, ", "pck_box_": "PCK@0.1 of the box, "}
 
 SMALLEST_TILE = 192  # pixels; smaller crops are enlarged so that lines stay crisp
 SMOOTHING = 4        # tiles are drawn so many times larger and reduced, which smooths the lines
@@ -26,7 +22,6 @@ GAP, LINE_HEIGHT, FONT_SIZE = 6, 16, 12
 LINE_WIDTHS = {"predicted": 3.2, "truth": 1.2}  # tile pixels, without the outline
 DOT_RADII = {"predicted": 3.2, "truth": 1.8}
 OUTLINE_WIDTH = 1.0
-DARKEST, MIDDLE = 32, (1, 99)  # of 16 bits: the grey of the least that was measured; percentiles that are told apart
 MOST_PANELS = 12               # of curves, where no groups of joints are named
 LEGEND_COLUMNS = 7
 
@@ -63,19 +58,6 @@ def contact_sheet(path, images, skeleton, layers, captions=None, columns=8, call
     sheet.paste(legend, (0, sheet.height - legend.height))
     with whole(path) as temporary:
         sheet.save(temporary, format="PNG")
-
-
-def on_screen(image):
-    """An image of one channel or three, of 8 bits or 16, as RGB: (S, S, C) uint8 or uint16 -> (S, S, 3) uint8.
-
-    8 bits stay as they are. What 16 bits hold is stretched between percentiles, and 0 is black: not measured, in depth.
-    """
-    if image.dtype == np.uint16:
-        measured = image[image > 0]
-        low, high = np.percentile(measured, MIDDLE) if measured.size else (0, 1)
-        grey = DARKEST + (255 - DARKEST) / max(1, high - low) * (image.astype(np.float32) - low)
-        image = np.where(image > 0, grey.clip(DARKEST, 255), 0).astype(np.uint8)
-    return image.repeat(3, 2) if image.shape[2] == 1 else image
 
 
 def pdj_curves(path, curves, thresholds, skeleton):
@@ -193,11 +175,11 @@ def training_curves(path, rows, skeleton=None):
 
 def _draw_epochs(path, rows):
     epochs = _column(rows, "epoch")
-    scores = [key for key in rows[0] if key.startswith(("pdj", "pcp", "pck_box"))]
+    scores = [key for key in rows[0] if key.startswith(tuple(SCORES))]
     rates = _column(rows, "learning_rate")
     # what is minimised may count heatmaps beside the coordinates: not one axis for both
     panels = [("training, as minimised", "loss", ["loss"]),
-              ("validation, coordinates alone", "loss", ["validation_loss", "training_loss"]),
+              ("validation, coordinates alone", "loss", list(LOSSES)),
               ("validation scores", "%", scores)]
     if np.ptp(rates) > 0:
         panels.append(("learning rate", "step size", ["learning_rate"]))
@@ -206,8 +188,7 @@ def _draw_epochs(path, rows):
     figure, axes = _panels(len(panels), columns=2, width=4.4, height=3.2)
     for axis, (title, unit, keys) in zip(axes, panels, strict=True):
         for key, colour, marker in zip(keys, cycle(LINES[1:]), cycle(MARKERS), strict=False):
-            own = next((start for start in SCORES if key.startswith(start)), "")
-            label = LABELS.get(key) or SCORES.get(own, "") + key.removeprefix(own)
+            label = score_title(key) if key in scores else LOSSES.get(key)
             axis.plot(epochs, _column(rows, key), color=colour, marker=marker, markersize=3.5,
                       markevery=max(1, len(rows) // 20), label=label)
         _epoch_axis(axis, title, unit)
@@ -221,7 +202,7 @@ def _draw_joints(path, rows, skeleton):
     score, column = ("PDJ", "pdj") if skeleton.diameter else ("PCK", "pck_box")
     panels = [("training", "loss", "loss", None)]
     panels += [(title, "points gained", after, before) for title, after, before in
-               ((f"validation {LABELS[column]}, over the stage before", column, f"{column}_before"),
+               ((f"validation {SCORES[column]}, over the stage before", column, f"{column}_before"),
                 (f"validation {score}, mean of {'0.05 ... 0.5' if skeleton.diameter else '0.025 ... 0.25'}, likewise",
                  f"{column}_area", "area_before")) if all(before in row and after in row for row in rows)]
     legend = math.ceil(len(names) / LEGEND_COLUMNS)  # lines
@@ -299,38 +280,33 @@ def _draw_skeleton(image, joints, skeleton, style):
     joints = np.clip(joints, -4 * image.width, 5 * image.width)  # a wild prediction is out of sight all the same
     draw = ImageDraw.Draw(image)
     line, dot, border = (SMOOTHING * length for length in (LINE_WIDTHS[style], DOT_RADII[style], OUTLINE_WIDTH))
-    segments = []
-    for limb in skeleton.limbs.values():
-        ends = [[skeleton.index(name) for name in end] for end in limb]
-        pairs = [[joints[end].mean(0) for end in ends]] + [joints[end] for end in ends if len(end) == 2]
-        colour = _colour(skeleton.side([name for end in limb for name in end]), style)
-        segments += [(np.array(pair), colour) for pair in pairs]
-    segments = [(pair, colour) for pair, colour in segments if np.isfinite(pair).all()]
+    lines = [(ends, _colour(skeleton.side(names), style)) for ends, names in segments(joints, skeleton)
+             if np.isfinite(ends).all()]
     dots = [(joint, _colour(skeleton.side([name]), style)) for joint, name in zip(joints, skeleton.joints, strict=True)
             if np.isfinite(joint).all()]
     for grow, outline in ((border, True), (0, False)):  # all outlines first, lest they cut the joins
-        for pair, colour in segments:
-            draw.line([tuple(end) for end in pair.tolist()], OUTLINE if outline else colour, round(line + 2 * grow))
+        for ends, colour in lines:
+            draw.line([tuple(end) for end in ends.tolist()], OUTLINE if outline else colour, round(line + 2 * grow))
         for (x, y), colour in dots:
             reach = dot + grow
             draw.ellipse((x - reach, y - reach, x + reach, y + reach), OUTLINE if outline else colour)
 
 
 def _colour(side, style):
-    return TRUTH if style == "truth" else {"right": RIGHT, "left": LEFT, "centre": CENTRE}[side]
+    return TRUTH if style == "truth" else COLOURS[side]
 
 
 def _legend(styles, skeleton, width, font, truth="true pose", predicted="predicted"):
     """The sheet's foot, `width` pixels wide, as an image: lines as of limbs, or dots where there are joints alone."""
     entries = [(truth, TRUTH, "truth")] if "truth" in styles else []
     if "predicted" in styles and not skeleton.pairs:
-        entries += [(predicted, CENTRE, "predicted")] if entries else []
+        entries += [(predicted, COLOURS["centre"], "predicted")] if entries else []
     elif "predicted" in styles:
         first = f"{predicted}: person's right" if entries else "person's right"
-        entries += [(first, RIGHT, "predicted"), ("person's left", LEFT, "predicted")]
+        entries += [(first, COLOURS["right"], "predicted"), ("person's left", COLOURS["left"], "predicted")]
         parts = [[name] for name in skeleton.joints] + [[*one, *other] for one, other in skeleton.limbs.values()]
         if "centre" in map(skeleton.side, parts):
-            entries += [("centre", CENTRE, "predicted")]
+            entries += [("centre", COLOURS["centre"], "predicted")]
     sample, x, y, placed = 26 if skeleton.limbs else 2 * max(DOT_RADII.values()) + 4, GAP, GAP, []
     for text, colour, style in entries:
         needed = sample + 6 + math.ceil(font.getlength(text))

@@ -4,11 +4,11 @@ import math
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from . import looks
 from .arrays import whole
+from .looks import COLOURS, OUTLINE, segments
 
-# after the palette of Okabe and Ito, which people of any colour vision can tell apart
-COLOURS = {"right": (230, 159, 0), "left": (86, 180, 233), "centre": (240, 100, 170)}
-OUTLINE, INK = (20, 20, 20), (255, 255, 255)
+INK = (255, 255, 255)
 
 SMALLEST, LARGEST = 400, 2000  # longer side of an overlay, pixels: small photographs are enlarged, large ones reduced
 SMOOTHING = 3                  # lines are drawn so many times larger and reduced, which smooths them
@@ -43,13 +43,11 @@ def overlay(photo, poses, skeleton, faded, names=False, smallest=SMALLEST):
 
 
 def on_screen(image):
-    """A photograph's image as RGB; grey values and depths are stretched over what can be seen."""
+    """A photograph's image as RGB; see `looks.on_screen`."""
     if image.mode == "RGB":
         return image
     values = np.asarray(image)
-    low, high = (np.percentile(values[values > 0], (1, 99)) if (values > 0).any() else (0, 1))
-    grey = np.where(values > 0, 32 + 223 * (values - low) / max(1, high - low), 0).clip(0, 255)
-    return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+    return Image.fromarray(looks.on_screen(values.astype(np.uint8 if image.mode == "L" else np.uint16)[:, :, None]))
 
 
 def draw_pose(picture, joints, skeleton, opacity, names=False):
@@ -85,12 +83,8 @@ def draw_pose(picture, joints, skeleton, opacity, names=False):
 
 def _marks(joints, skeleton, opacity):
     """What a pose is drawn by, faint things first: points (1 or 2, 2), the joints' names, opacity."""
-    marks = []
-    for limb in skeleton.limbs.values():
-        ends = [[skeleton.index(name) for name in end] for end in limb]
-        pairs = [[joints[end].mean(0) for end in ends]] + [joints[end] for end in ends if len(end) == 2]
-        strength = min(opacity[joint] for end in ends for joint in end)
-        marks += [(np.array(pair), [name for end in limb for name in end], strength) for pair in pairs]
+    marks = [(ends, names, min(opacity[skeleton.index(name)] for name in names))
+             for ends, names in segments(joints, skeleton)]
     marks += [(joint[None], [name], strength) for joint, name, strength in zip(joints, skeleton.joints, opacity)]
     marks = [mark for mark in marks if np.isfinite(mark[0]).all()]
     return sorted(marks, key=lambda mark: mark[2])

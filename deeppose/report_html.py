@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .drawing import CENTRE, LEFT, OUTLINE, RIGHT, TRUTH, on_screen
+from .looks import COLOURS, OUTLINE, TRUTH, on_screen, segments
 
 STYLE = Path(__file__).with_name("report.css")
 GENERATOR = "report.py of DeepPose, step by step"
@@ -107,9 +107,9 @@ def missing(text):
     return paragraph(text, class_="missing")
 
 
-def details(summary, *content, **attributes):
+def details(summary, *content):
     """What is shown when it is asked for."""
-    return element("details", element("summary", summary), *content, **attributes)
+    return element("details", element("summary", summary), *content)
 
 
 def table(caption, head, rows, words=False):
@@ -143,7 +143,7 @@ class Pictures:
         self.side, self.quality = side, quality
 
     def of(self, pixels):
-        """pixels: (h, w, C) as drawing.on_screen takes them. Returns a data URI."""
+        """pixels: (h, w, C) as looks.on_screen takes them. Returns a data URI."""
         image = Image.fromarray(on_screen(np.ascontiguousarray(pixels)))
         if max(image.size) > self.side:
             image.thumbnail((self.side, self.side), Image.Resampling.BICUBIC)
@@ -152,7 +152,7 @@ class Pictures:
         return "data:image/jpeg;base64," + base64.b64encode(memory.getvalue()).decode()
 
 
-def picture(label, uri, size, *layers, name=None, again=False, class_="picture"):
+def picture(label, uri, size, *layers, name=None, again=False):
     """A square picture with what is drawn over it.
 
     label   what it shows, in words, for whoever does not see it
@@ -164,7 +164,7 @@ def picture(label, uri, size, *layers, name=None, again=False, class_="picture")
     image = element("use", href=f"#{uri}") if again else \
         element("image", id=name, href=uri, preserveAspectRatio="none", **place)
     return element("svg", image, *layers, viewBox=f"-0.5 -0.5 {size} {size}", role="img", aria_label=label,
-                   class_=class_)
+                   class_="picture")
 
 
 def pose_layer(joints, skeleton, size, style, class_=""):
@@ -177,19 +177,15 @@ def pose_layer(joints, skeleton, size, style, class_=""):
     """
     known = np.isfinite(joints).all(1)
     joints = np.where(known[:, None], np.clip(joints, -FARTHEST * size, (1 + FARTHEST) * size), np.nan)
-    lines = {"right": [], "left": [], "centre": []}
-    dots = {"right": [], "left": [], "centre": []}
-    for limb in skeleton.limbs.values():
-        ends = [[skeleton.index(joint) for joint in end] for end in limb]
-        pairs = [[joints[end].mean(0) for end in ends]] + [joints[end] for end in ends if len(end) == 2]
-        side = skeleton.side([joint for end in limb for joint in end])
-        lines[side] += ["M{:.1f} {:.1f}L{:.1f} {:.1f}".format(*np.ravel(pair)) for pair in pairs
-                        if np.isfinite(pair).all()]
+    lines, dots = ({side: [] for side in COLOURS} for _ in range(2))
+    for ends, names in segments(joints, skeleton):
+        if np.isfinite(ends).all():
+            lines[skeleton.side(names)].append("M{:.1f} {:.1f}L{:.1f} {:.1f}".format(*ends.ravel()))
     for (x, y), joint, there in zip(joints, skeleton.joints, known):
         if there:  # a line of no length with round ends is a dot
             dots[skeleton.side([joint])].append(f"M{x:.1f} {y:.1f}h0")
     width, rim = WIDTHS[style] * size, 2 * OUTLINE_WIDTH * size
-    colours = {"right": RIGHT, "left": LEFT, "centre": CENTRE} if style == "predicted" else dict.fromkeys(lines, TRUTH)
+    colours = COLOURS if style == "predicted" else dict.fromkeys(lines, TRUTH)
     every = [("".join("".join(part) for part in kind.values()), thick) for kind, thick in ((lines, 1), (dots, DOT))]
     drawn = [_path(path, OUTLINE, thick * width + rim) for path, thick in every]
     drawn += [_path("".join(kind[side]), colour, thick * width) for side, colour in colours.items()

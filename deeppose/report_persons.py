@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .comparison import changed_most, person_errors
-from .drawing import CENTRE, LEFT, RIGHT, TRUTH
+from .looks import COLOURS, TRUTH
 from .report_errors import KINDS
 from .report_html import (
     anchor,
@@ -23,8 +23,6 @@ from .report_html import (
 )
 from .reports import cell
 from .skeletons import Skeleton
-
-SIDES = {"right": RIGHT, "left": LEFT, "centre": CENTRE}
 
 
 @dataclass
@@ -154,7 +152,7 @@ def _road(name, title, facts, way, truth, pictures, skeleton):
     steps = [_step("The window that stage 1 sees", element(
         "div",
         element("figure", picture(f"{title}: the stored crop with the box in its middle", crop, side,
-                                  square(middle, way.box, side, CENTRE), name=f"{name}-crop"),
+                                  square(middle, way.box, side, COLOURS["centre"]), name=f"{name}-crop"),
                 element("figcaption", f"the stored crop, {side} pixels; the box in it")),
         element("figure", picture(f"{title}: what stage 1 sees", pictures.of(seen), len(seen)),
                 element("figcaption", f"what the network sees: the box at {len(seen)} pixels")),
@@ -189,7 +187,8 @@ def _heatmaps(title, look, pose, truth, pictures, skeleton):
     grey = look.seen.astype(np.float32).mean(2, keepdims=True)
     grey = 0.55 * 255 * (grey - grey.min()) / max(1.0, np.ptp(grey))
     size, figures = len(grey), []
-    places = [(look.place(joints), colour) for joints, colour in ((truth, TRUTH), (pose, RIGHT)) if joints is not None]
+    places = [(look.place(joints), colour) for joints, colour in ((truth, TRUTH), (pose, COLOURS["right"]))
+              if joints is not None]
     for index, (joint, heat) in enumerate(zip(skeleton.joints, look.maps)):
         rows, columns = (np.arange(size) * length // size for length in heat.shape)
         heat = np.sqrt(heat[rows][:, columns][..., None])  # so that a second, lower peak is seen as well
@@ -246,7 +245,7 @@ def _windows(title, number, way, truth, pictures, skeleton):
         figures.append(element("figure", picture(
             f"{title}: stage {number}'s window of {joint}: {told}", pictures.of(seen), size,
             None if truth is None else ring(place(truth[index]), size),
-            arrow(place(before[index]), place(after[index]), size, SIDES[skeleton.side([joint])])),
+            arrow(place(before[index]), place(after[index]), size, COLOURS[skeleton.side([joint])])),
             element("figcaption", element("b", joint), f" {told}")))
     none = [name for index, name in enumerate(skeleton.joints) if index not in look.windows]
     return [paragraph(f"Windows of {look.side:.1f} crop pixels round the joints as they came, of a pose with a length "

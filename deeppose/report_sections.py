@@ -4,12 +4,11 @@ import math
 import numpy as np
 
 from . import report_charts as charts
+from .looks import LOSSES, SCORES, score_title
 from .report_errors import KINDS, kind_shares, meanings, mirrored_persons
 from .report_html import details, element, missing, paragraph, section, table
 from .reports import TITLES, cell, headlines
 
-COORDINATES = {"validation_loss": "validation", "training_loss": "training, not augmented"}
-SCORES = {"pdj": "PDJ@0.2", "pcp": "strict PCP@0.5", "pck_box": "PCK@0.1 of the box"}
 MOST_SCORES = 5  # curves in one chart
 
 
@@ -184,9 +183,9 @@ def curves(logs):
 
 def _epoch_curves(rows):
     epochs = [row["epoch"] for row in rows]
-    scores = {key: SCORES.get(key, key) for key in rows[0] if key.startswith(tuple(SCORES))}
+    scores = {key: score_title(key) for key in rows[0] if key.startswith(tuple(SCORES))}
     # what is minimised may count heatmaps beside the coordinates: not one axis for both
-    panels = [("training loss", {"loss": "training"}, True), ("loss of the coordinates", COORDINATES, True),
+    panels = [("training loss", {"loss": "training"}, True), ("loss of the coordinates", LOSSES, True),
               ("validation scores, %", scores, False)]
     figures = []
     for title, labels, log in panels:

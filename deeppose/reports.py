@@ -82,7 +82,7 @@ def score(predicted, truth, head_sizes, skeleton, thresholds=THRESHOLDS, box_sid
         left_out["PDJ, PCK"] = "the skeleton has no torso diameter"
     if np.isfinite(head_sizes).any():
         hits = joint_hits(predicted, truth, head_sizes, 0.5)
-        scored = [index for index, name in enumerate(skeleton.joints) if name not in skeleton.unscored]
+        scored = skeleton.scored
         rates("pckh@0.5", skeleton.joints, hits,
               {"mean": slice(None)} | ({f"mean{len(scored)}": scored} if skeleton.unscored else {}), joints)
         scores["pckh@0.5"]["total"] = _percent(pooled_mean(hits[:, scored]))

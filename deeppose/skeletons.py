@@ -62,6 +62,11 @@ class Skeleton:
         return tuple(not it for it in lower), lower
 
     @property
+    def scored(self):
+        """Where the joints stand that published means count."""
+        return [index for index, name in enumerate(self.joints) if name not in self.unscored]
+
+    @property
     def paper_limb_indices(self):
         """Where the paper's limbs stand among all."""
         return [list(self.limbs).index(name) for name in self.paper_limbs]

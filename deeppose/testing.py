@@ -171,8 +171,14 @@ def print_confidence(scores):
                   + "".join(f", {share.replace('_', ' ')} right {cell(found[share])}" for share in shares))
 
 
-def gain(before, after, truth, skeleton, head_sizes=None, box_side=None):
-    """Paired bootstrap over persons: points gained, with 95% interval, of the headline scores."""
+def gain(before, after, truth, skeleton, head_sizes, box_side):
+    """Paired bootstrap over persons: points gained, with 95% interval, of the headline scores.
+
+    before, after  (N, J, 2) poses; truth likewise, NaN = not annotated; all crop pixels
+    head_sizes     (N,) crop pixels, NaN = unknown
+    box_side       of every person, crop pixels
+    Returns        metric -> {"gain", "low", "high"}: those that the skeleton has a reference for
+    """
     def joints(reference, threshold):
         return lambda pose: joint_hits(pose, truth, reference, threshold)
 
@@ -182,13 +188,12 @@ def gain(before, after, truth, skeleton, head_sizes=None, box_side=None):
     hits = {}
     if skeleton.diameter:
         hits["pck@0.2"] = joints(diameters(truth, skeleton), 0.2)
-    elif box_side is not None:
+    else:
         hits["pck_box@0.1"] = joints(np.full(len(truth), box_side), 0.1)
     for columns in filter(len, (list(range(len(skeleton.limbs))), skeleton.paper_limb_indices)):
         hits[f"pcp_strict@0.5_mean{len(columns)}"] = limbs(columns)
-    if head_sizes is not None and np.isfinite(head_sizes).any():
-        scored = [index for index, name in enumerate(skeleton.joints) if name not in skeleton.unscored]
-        of = joints(head_sizes, 0.5)
+    if np.isfinite(head_sizes).any():
+        of, scored = joints(head_sizes, 0.5), skeleton.scored
         hits[f"pckh@0.5_mean{len(scored)}" if skeleton.unscored else "pckh@0.5"] = lambda pose: of(pose)[:, scored]
     result = {}
     for name, of_pose in hits.items():

@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from deeppose import drawing
-from deeppose.drawing import contact_sheet, on_screen, pdj_curves, training_curves
+from deeppose.drawing import contact_sheet, pdj_curves, training_curves
+from deeppose.looks import COLOURS, DARKEST, TRUTH, on_screen
 from deeppose.errors import Failure
 from deeppose.reports import THRESHOLDS
 from deeppose.skeletons import LSP, Skeleton
@@ -51,9 +52,9 @@ def test_joints_have_the_colour_of_their_side_where_they_lie(tmp_path, size):
     predicted = sheet(tmp_path / "predicted.png", grey(1, size), [(joints, "predicted")])
     truth = sheet(tmp_path / "truth.png", grey(1, size), [(joints, "truth")])
     for joint, name in zip(joints[0], LSP.joints, strict=True):
-        side = drawing.RIGHT if name.startswith("r_") else drawing.LEFT if name.startswith("l_") else drawing.CENTRE
+        side = COLOURS[{"r_": "right", "l_": "left"}.get(name[:2], "centre")]
         assert tuple(predicted[on_sheet(joint, size)]) == side, name
-        assert tuple(truth[on_sheet(joint, size)]) == drawing.TRUTH, name
+        assert tuple(truth[on_sheet(joint, size)]) == TRUTH, name
 
 
 def test_limbs_are_drawn_and_the_predicted_ones_bolder(tmp_path):
@@ -61,7 +62,7 @@ def test_limbs_are_drawn_and_the_predicted_ones_bolder(tmp_path):
     joints[0, [LSP.index("r_ankle"), LSP.index("r_knee")]] = (100, 20), (100, 180)
     picture = {style: sheet(tmp_path / f"{style}.png", grey(1, 200), [(joints, style)])[drawing.GAP + 100]
                for style in ("predicted", "truth")}
-    bold = (picture["predicted"] == drawing.RIGHT).all(-1).sum()
+    bold = (picture["predicted"] == COLOURS["right"]).all(-1).sum()
     thin = (picture["truth"].astype(int).min(-1) > 180).sum()
     assert bold >= 2 and thin == 1
     for row in picture.values():
@@ -76,7 +77,7 @@ def test_missing_joints_and_far_ones_are_left_out(tmp_path):
     np.testing.assert_array_equal(sheet(tmp_path / "none.png", grey(2, 200), [(joints, "predicted")]), plain)
     joints[0, [LSP.index("neck"), LSP.index("head_top")]] = (100, 100), (1e9, 100)
     row = sheet(tmp_path / "far.png", grey(2, 200), [(joints, "predicted")])[drawing.GAP + 100]
-    assert tuple(row[drawing.GAP + 190]) == drawing.CENTRE  # its limb leaves the tile where it points
+    assert tuple(row[drawing.GAP + 190]) == COLOURS["centre"]  # its limb leaves the tile where it points
     assert tuple(row[drawing.GAP + 200 + 1]) == drawing.PAPER
 
 
@@ -89,7 +90,7 @@ def test_tiles_stand_in_rows_each_with_its_own_image_and_pose(tmp_path):
     picture = sheet(tmp_path / "rows.png", images, *arguments, columns=3)
     assert picture.shape[1] == 3 * 200 + 4 * drawing.GAP
     row_height = 200 + drawing.LINE_HEIGHT + drawing.GAP
-    assert tuple(picture[on_sheet(joints[4, 0], 200, 1, 1, row_height)]) == drawing.RIGHT
+    assert tuple(picture[on_sheet(joints[4, 0], 200, 1, 1, row_height)]) == COLOURS["right"]
     assert tuple(picture[on_sheet(np.array([20, 20]), 200, 1, 1, row_height)]) == (0, 0, 200)
     assert tuple(picture[on_sheet(np.array([20, 20]), 200, 1, 0, row_height)]) == GREY
     assert tuple(picture[on_sheet(np.array([20, 20]), 200, 1, 2, row_height)]) == drawing.PAPER
@@ -112,7 +113,7 @@ def test_the_legend_names_the_styles_that_are_drawn(tmp_path):
     joints = np.full((3, 14, 2), NAN)
     footers = [sheet(tmp_path / "sheet.png", grey(3, 192), [(joints, style) for style in styles])[drawing.GAP + 192:]
                for styles in ([], ["truth"], ["truth", "predicted"])]
-    shown = [[(footer == colour).all(-1).any() for colour in (drawing.RIGHT, drawing.LEFT, drawing.CENTRE)]
+    shown = [[(footer == colour).all(-1).any() for colour in COLOURS.values()]
              for footer in footers]
     assert shown == [[False] * 3, [False] * 3, [True] * 3]
     assert footers[1].max() > 200 > footers[0].max()
@@ -124,7 +125,7 @@ def test_the_legend_shows_dots_where_there_are_no_limbs_and_the_sides_that_there
     for limbs in ({}, {"eyes": (pair[:1], pair[1:])}):
         foot = sheet(tmp_path / "sheet.png", grey(3, 192), [(np.full((3, 2, 2), NAN), "predicted")],
                      skeleton=Skeleton(pair, pairs=(pair,), limbs=limbs))[drawing.GAP + 192:]
-        shown = [(foot == colour).all(-1) for colour in (drawing.RIGHT, drawing.LEFT, drawing.CENTRE)]
+        shown = [(foot == colour).all(-1) for colour in COLOURS.values()]
         widths.append([int(each.any(0).sum()) for each in shown])
     dots, lines = widths
     assert 4 <= min(dots[:2]) <= max(dots[:2]) <= 7 and dots[2] == 0  # 3.2 pixels in radius
@@ -142,7 +143,7 @@ def test_8_bits_are_shown_as_they_are_and_16_stretched():
     shown = on_screen(depth)
     assert shown.shape == (20, 20, 3) and shown.dtype == np.uint8 and not shown[:4].any()
     grey = shown[4:, :, 0].ravel()
-    assert (np.diff(grey.astype(int)) >= 0).all() and grey[0] == drawing.DARKEST and grey[-1] == 255
+    assert (np.diff(grey.astype(int)) >= 0).all() and grey[0] == DARKEST and grey[-1] == 255
     assert len(set(grey)) > 150
     for level in (0, 7, 65535):
         flat = on_screen(np.full((5, 5, 1), level, np.uint16))
@@ -157,11 +158,11 @@ def test_a_sheet_of_one_channel_and_of_joints_alone(tmp_path, dtype):
     with Image.open(tmp_path / "snail.png") as picture:
         picture = np.asarray(picture)
     for joint in joints[0]:
-        assert tuple(picture[on_sheet(joint, 200)]) == drawing.CENTRE
+        assert tuple(picture[on_sheet(joint, 200)]) == COLOURS["centre"]
     middle = picture[on_sheet(np.array([100, 100]), 200)]  # no limb lies there
     assert tuple(middle) == (200, 200, 200) if dtype == np.uint8 else len(set(middle)) == 1
     footer = picture[drawing.GAP + 200:]
-    assert [(footer == colour).all(-1).any() for colour in (drawing.RIGHT, drawing.LEFT, drawing.CENTRE)] == [
+    assert [(footer == colour).all(-1).any() for colour in COLOURS.values()] == [
         False, False, True]  # it has no sides
 
 

@@ -20,7 +20,8 @@ from deeppose.checkpoints import save_checkpoint
 from deeppose.devices import has_bfloat16
 from deeppose.errors import Failure, UserError
 from deeppose.inputs import find_inputs
-from deeppose.overlays import COLOURS, draw_pose
+from deeppose.looks import COLOURS
+from deeppose.overlays import draw_pose
 from deeppose.person_boxes import read_boxes, squares
 from deeppose.persons import load_persons
 from deeppose.photos import Photo, read_photo

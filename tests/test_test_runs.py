@@ -96,7 +96,7 @@ def test_gains_are_of_what_the_skeleton_has():
     truth = np.random.default_rng(0).uniform(0, 48, (12, 14, 2))
     heads = np.full(12, 4.0)
     keys = ["pck@0.2", "pcp_strict@0.5_mean10", "pcp_strict@0.5_mean8"]
-    assert list(gain(truth + 9, truth, truth, LSP)) == keys
+    assert list(gain(truth + 9, truth, truth, LSP, np.full(12, np.nan), 32)) == keys
     assert list(gain(truth + 9, truth, truth, LSP, heads, 32)) == [*keys, "pckh@0.5"]
     found = gain(truth + np.array([[9, 0]] * 12 + [[0, 0]] * 2), truth, truth, MEANT, heads, 32)
     assert list(found) == [*keys, "pckh@0.5_mean12"] and found["pckh@0.5_mean12"]["gain"] == 100
