@@ -54,7 +54,7 @@ def steps_of(preset, prepare, stages):
     stages   how many are trained
     """
     given = ["--preset", preset]
-    # before each test, which tells whether the confidence keeps its word, and of every stage that it tests
+    # before each test, which tells whether the confidence is calibrated, and of every stage that it tests
     steps = [(prepare, given), (train_stage1, given), (calibrate, given), (test_stage1, given)]
     for stage in range(2, stages + 1):
         steps += [(generate_train_output, [*given, *(["--stage", stage - 1] if stage > 2 else [])]),

@@ -5,7 +5,7 @@ Writes  runs/stage1.json             scores in percent, settings, hardware
         runs/stage1_predictions.npy  crop pixels
         runs/stage1_pdj.png          PDJ curves
         runs/stage1.png              best, median and worst persons
-        runs/stage1_reliability.png  whether its confidence keeps its word, after calibrate.py
+        runs/stage1_reliability.png  whether its confidence is calibrated, after calibrate.py
 Next    python generate_train_output.py
 """
 from deeppose.errors import run  # first, so that Ctrl-C while the others load is answered in a line

@@ -6,7 +6,7 @@ Writes  for the last stage trained, s:
         runs/stage{s}_predictions.npy  crop pixels
         runs/stage{s}_pdj.png          PDJ curves
         runs/stage{s}.png              best, median and worst persons
-        runs/stage{s}_reliability.png  whether its confidence keeps its word, after calibrate.py
+        runs/stage{s}_reliability.png  whether its confidence is calibrated, after calibrate.py
 """
 from deeppose.errors import UserError, run  # first, so that Ctrl-C while the others load is answered in a line
 

@@ -1,4 +1,4 @@
-"""Whether a model's confidence keeps its word where nobody fitted it: LSP's test persons, pictures cut, nobody there.
+"""Whether a model's confidence is calibrated where nobody fitted it: LSP's test persons, pictures cut, nobody there.
 
 Reads   LSP's raw archive in RAW_DIR, the arrays that lsp_data.py made of it in DATA_DIR, the stages in
         CHECKPOINT_DIR as calibrate.py leaves them

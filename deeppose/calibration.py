@@ -1,4 +1,4 @@
-"""From a network's own confidence to a probability that keeps its word: of the joints given 80%, 80 in 100 are right.
+"""From a network's own confidence to a calibrated probability: of the joints given 80%, 80 in 100 are right.
 
 A joint is right where it lies within TOLERANCE reference lengths of the truth: torso diameters, of a skeleton without
 one half boxes (`metrics.reference_lengths`). The log-odds of that are a sum of few terms, each of which can only raise

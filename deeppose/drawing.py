@@ -103,7 +103,7 @@ def reliability_curves(path, curves, errors):
     for axis, (name, curve) in zip(axes, panels.items(), strict=True):
         axis.bar(100 * edges[:-1], 100 * curve["counts"] / max(1, curve["counts"].max()), 100 * np.diff(edges),
                  align="edge", color="0.88", label="joints")
-        axis.plot((0, 100), (0, 100), color="0.5", linewidth=0.8, linestyle="--", label="keeps its word")
+        axis.plot((0, 100), (0, 100), color="0.5", linewidth=0.8, linestyle="--", label="calibrated")
         axis.vlines(100 * curve["confidence"], 100 * curve["low"], 100 * curve["high"], color=LINES[2], linewidth=1.2)
         axis.plot(100 * curve["confidence"], 100 * curve["right"], color=LINES[2], marker=MARKERS[0], markersize=3.5,
                   label="right, with 95% interval")

@@ -1,4 +1,4 @@
-"""Whether a confidence keeps its word, and whether it ranks: calibration error, Brier score, AUROC, curves, the surest.
+"""Whether a confidence is calibrated, and whether it ranks: calibration error, Brier score, AUROC, curves, the surest.
 
 Arguments are the confidence of each joint (N, J), 0 ... 1, and its hits (N, J): 1 = right, 0 = wrong, NaN = does not
 count. Results are fractions; intervals are the middle 95% of a bootstrap over persons.

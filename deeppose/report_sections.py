@@ -242,7 +242,7 @@ def reliability(columns):
     if fitted:
         last, found = list(fitted.items())[-1]
         parts.append(paragraph(f"Confidence here is the {found.get('means', 'probability that a joint is right')}. It "
-                               "keeps its word where the line follows the diagonal; grey bars are how many joints have "
+                               "is calibrated where the line follows the diagonal; grey bars are how many joints have "
                                "such a confidence, vertical lines 95% intervals over persons."))
         parts.append(table("Of test persons (95% interval)", ["", *fitted], [
             [title, *(_worth(own, key, form) for own in fitted.values())] for title, key, form in (
@@ -264,7 +264,7 @@ def reliability(columns):
                              "it one."))
     if not parts:
         parts.append(missing("No confidence was tested here: the network gives none, or nothing was tested."))
-    return section("reliability", "Does the confidence keep its word?", *parts)
+    return section("reliability", "Is the confidence calibrated?", *parts)
 
 
 def _worth(found, key, form):

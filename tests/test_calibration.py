@@ -1,4 +1,4 @@
-"""A confidence that keeps its word: what it is fitted with, what is measured of it, and its way through the scripts."""
+"""Calibrated confidence: what it is fitted with, what is measured of it, and its way through the scripts."""
 import json
 from types import SimpleNamespace
 
