@@ -9,7 +9,7 @@ from PIL import Image
 
 from deeppose import drawing
 from deeppose.drawing import contact_sheet, pdj_curves, training_curves
-from deeppose.looks import COLOURS, DARKEST, TRUTH, on_screen
+from deeppose.looks import COLOURS, DARKEST, TRUTH, on_screen, score_title, segments
 from deeppose.errors import Failure
 from deeppose.reports import THRESHOLDS
 from deeppose.skeletons import LSP, Skeleton
@@ -130,6 +130,20 @@ def test_the_legend_shows_dots_where_there_are_no_limbs_and_the_sides_that_there
     dots, lines = widths
     assert 4 <= min(dots[:2]) <= max(dots[:2]) <= 7 and dots[2] == 0  # 3.2 pixels in radius
     assert min(lines) > 20  # the limb between the eyes is neither's
+
+
+def test_scores_have_the_titles_that_the_field_gives_them():
+    assert [score_title(column) for column in ("pdj", "pdj_lsp", "pcp_lspet", "pck_box_my_own")] == [
+        "PDJ@0.2", "PDJ@0.2, lsp", "strict PCP@0.5, lspet", "PCK@0.1 of the box, my_own"]
+
+
+def test_a_limb_between_pairs_is_the_line_between_their_middles_and_those_across():
+    joints = np.array([[0.0, 0], [2, 0], [0, 8], [4, 8], [NAN, NAN]])
+    trunk = Skeleton(tuple("abcde"), limbs={"trunk": (("a", "b"), ("c", "d")), "arm": (("b",), ("e",))})
+    lines = segments(joints, trunk)
+    assert [(ends.tolist(), names) for ends, names in lines[:3]] == [
+        ([[1, 0], [2, 8]], list("abcd")), ([[0, 0], [2, 0]], list("abcd")), ([[0, 8], [4, 8]], list("abcd"))]
+    assert len(lines) == 4 and np.isnan(lines[3][0][1]).all() and lines[3][1] == ["b", "e"]
 
 
 def test_8_bits_are_shown_as_they_are_and_16_stretched():
