@@ -25,6 +25,7 @@ bench: .venv/installed
 	$(PYTHON) -m venv .venv
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
+	@echo "now: source .venv/bin/activate"
 
 .venv/tested: .venv/installed requirements-extra.txt
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-extra.txt
