@@ -38,10 +38,11 @@ SHOWN = 8            # 1 ... 64: persons that became better most, and as many th
 
 
 def main(argv=None):
-    settings = parse_settings(globals(), argv, ("runs", "*", "folders of two runs, or files such as stage2_predictions.npy"))
+    settings = parse_settings(globals(), argv, ("runs", "*", "folders of two runs, or files such as "
+                                                "stage2_predictions.npy"))
     if len(settings.runs) != 2:
-        raise UserError("name two runs: python compare.py BEFORE AFTER, folders or files such as stage2_predictions.npy; "
-                        f"{len(settings.runs)} given")
+        raise UserError("name two runs: python compare.py BEFORE AFTER, folders or files such as "
+                        f"stage2_predictions.npy; {len(settings.runs)} given")
     paths = [predictions_of(Path(place)) for place in settings.runs]
     with claimed(settings.run_dir, "comparison"):
         compare(settings, paths)
