@@ -41,18 +41,15 @@ CASCADE_WIDTH = 0.5             # 0.001 ... 8: of the cascade's networks, 1 = Al
 CASCADE_EPOCHS = 3              # 1 ... 100000: of each cascade network
 CROPS_PER_IMAGE = 3             # 1 ... 100000: windows drawn of each person and epoch
 
-RECIPE = {"--network": "integral", "--loss": "smooth_l1", "--optimiser": "adamw", "--weight-decay": 0.05,
-          "--schedule": "cosine", "--warmup-epochs": 0.3, "--average-decay": 0.998, "--rotation": 40,
-          "--scale": (0.75, 1.33), "--colour": 0.3}
-
 
 def main(argv=None):
     settings = parse_settings(globals(), argv)
     settings.work_dir = Path(settings.work_dir, settings.name)
-    stage1 = as_flags(RECIPE | {
+    stage1 = as_flags({
+        "--preset": "lite", "--oversample": (),  # the recipe came before LSP's persons were seen more often
         "--backbone": settings.backbone, "--weights": settings.weights, "--input-size": settings.input_size,
         "--epochs": settings.epochs, "--batch-size": settings.batch_size, "--learning-rate": settings.learning_rate,
-        "--heatmap-weight": settings.heatmap_weight, "--channels-last": ()})
+        "--heatmap-weight": settings.heatmap_weight})
     stage2 = as_flags({
         "--crop-size": settings.cascade_size, "--width": settings.cascade_width, "--loss": "smooth_l1", "--dropout": 0,
         "--optimiser": "adam", "--learning-rate": 1e-3, "--batch-size": 64, "--schedule": "cosine",
