@@ -327,13 +327,17 @@ def times_a_pass(data, settings):
 
 def print_skipped(name, finished, data, settings, path):
     changed = changed_settings(finished["settings"], plain_settings(settings), ignore=PLACES)
-    stale = (finished["refines"], finished["flip_test"]) != (data.errors.fingerprint, data.errors.flip_test)
     print(f"{name}: finished already, skipped ({path})")
     if changed:
         print(f"note: {name} was trained with other settings: {changed}; --restart trains it anew")
-    if stale:
+    if of_other_output(finished, data):
         print(f"warning: {name} was trained on other output of stage {settings.stage - 1} than that in "
               f"{settings.data_dir}; --restart trains it anew")
+
+
+def of_other_output(checkpoint, data):
+    """Whether a finished network was trained on other output of the stage before than what is here."""
+    return (checkpoint["refines"], checkpoint["flip_test"]) != (data.errors.fingerprint, data.errors.flip_test)
 
 
 def chosen_joints(settings, skeleton):
@@ -366,8 +370,7 @@ def stop_if_other_networks(names, settings, data):
     others = [name for name, path in paths.items() if name not in names and path.exists()]
     for name, path in ((name, paths[name]) for name in others):
         other = load_cascade_checkpoint(path, settings.stage)
-        if (other["sigma"], other["flip_test"], other["refines"]) \
-                != (settings.sigma, data.errors.flip_test, data.errors.fingerprint):
+        if other["sigma"] != settings.sigma or of_other_output(other, data):
             unlike.append(name)
         if other["kind"] != settings.network:
             raise UserError(f"{path.resolve()} is of another kind of network than --network {settings.network}, and a "
