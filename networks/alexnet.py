@@ -32,10 +32,9 @@ class AlexNet(nn.Module):
     def forward(self, images):
         """images (B, C, H, W) normalised, H and W at least SMALLEST -> [features (B, 4096, 1, 1)]."""
         x = self.features(images)
-        if x.device.type == "mps":  # which averages over no places but such as divide evenly
-            x = self.avgpool(x.cpu()).to(x.device)
-        x = self.avgpool(x).flatten(1)  # (B, 256 * 6 * 6)
-        return [self.classifier(x)[:, :, None, None]]
+        # Apple's GPUs average over no places but such as divide evenly
+        x = self.avgpool(x.cpu()).to(x.device) if x.device.type == "mps" else self.avgpool(x)  # (B, 256, 6, 6)
+        return [self.classifier(x.flatten(1))[:, :, None, None]]
 
     @property
     def parts(self):
