@@ -21,7 +21,8 @@ PART = re.compile(r"(?P<host>[^.]*)-(?P<process>\d+)\.part")  # the end of a tem
 
 @contextlib.contextmanager
 def claimed(folder, name, below=False):
-    """Hold the right to write `name` in a folder, which is made if need be.
+    """Hold the right to write `name` in a folder, which is made if need be; and is gone afterwards if it was made in
+    vain.
 
     folder  also tried for writing, so that a run which could not save learns it before it has worked
     name    what is written there, e.g. "stage 1"
@@ -32,7 +33,10 @@ def claimed(folder, name, below=False):
     path = folder / f".{name.replace(' ', '')}.lock"
     with contextlib.ExitStack() as stack:
         try:
+            new = not folder.exists()
             folder.mkdir(parents=True, exist_ok=True)
+            if new:
+                stack.callback(_remove_empty, folder)
             file = _locked(path, name)
             stack.callback(_release, file, path)
             remove_dead_parts(folder, below)
@@ -87,6 +91,11 @@ def _release(file, path):
         file.close()
     if sys.platform == "win32":
         path.unlink(missing_ok=True)
+
+
+def _remove_empty(folder):
+    with contextlib.suppress(OSError):  # it holds what was written
+        folder.rmdir()
 
 
 def _lock(file):

@@ -37,6 +37,7 @@ def test_a_claim_keeps_others_out_until_its_process_ends_however_it_does(tmp_pat
 def test_a_claim_is_given_back_after_an_error(tmp_path):
     with pytest.raises(ZeroDivisionError), claimed(tmp_path / "new", "x"):
         raise ZeroDivisionError
+    assert not (tmp_path / "new").exists()  # made in vain
     with claimed(tmp_path / "new", "x"):
         pass
 
