@@ -1,4 +1,5 @@
 """Figures that every test shares, drawn once a run."""
+import signal
 import sys
 from pathlib import Path
 
@@ -9,6 +10,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests import narrow  # noqa: E402, F401
 
 torch.set_num_threads(1)  # the tests' networks are too small to share
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell has it for what runs in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # else the scripts that tests start would not stop
 
 
 @pytest.fixture(scope="session")
