@@ -26,7 +26,7 @@ from deeppose.persons import load_persons  # noqa: E402
 from deeppose.reports import provenance  # noqa: E402
 from deeppose.settings import parse_settings  # noqa: E402
 from deeppose.steps import run_steps  # noqa: E402
-from networks.integral import IntegralNet, centres, shares_of  # noqa: E402
+from networks.integral import centres, shares_of  # noqa: E402
 from networks.trained_stages import load_stage1  # noqa: E402
 from validation import compared, facts, told  # noqa: E402
 
@@ -73,9 +73,8 @@ CHOICES = {
 }
 
 
-# what is appended to a row's name -> the file of its predictions
+# other ways to read the first row's heatmaps, as appended to its name
 FLIP_TEST, WHOLE = ", flip test", ", read at the whole map's centre"
-READINGS = {"": "validation", FLIP_TEST: "validation_flip_test", WHOLE: "validation_whole_map"}
 TOLD = ("pdj 0.10", "pck@0.2 mean", "pcp_strict@0.5 mean8")
 
 
@@ -89,16 +88,15 @@ def main(argv=None):
     pending = [name for name in dict.fromkeys([first, *rows]) if not finished(name, work, settings)]
     for name in pending:
         try:
-            measure(name, work, persons, settings)
-            failed = {}
+            rows = measure(name, work, persons, settings)
         except UserError as error:  # a loss that is not finite, say: the others can still be compared
             if name == first:
                 raise
-            failed = {"failed": str(error)}
-        arrays.save_json(record_of(name, work, settings), {"command": command_of(name, settings), **failed})
-        publish(work, persons, settings)
+            rows = {name: {"command": command_of(name, settings), "failed": str(error)}}
+        arrays.save_json(record_of(name, work, settings), rows)
+        publish(work, persons.device, settings)
     if not pending:
-        publish(work, persons, settings)
+        publish(work, persons.device, settings)
 
 
 def finished(name, work, settings):
@@ -106,7 +104,7 @@ def finished(name, work, settings):
     record, command = record_of(name, work, settings), command_of(name, settings)
     if not record.exists():
         return False
-    if (old := arrays.load_json(record, "")["command"]) != command:
+    if (old := arrays.load_json(record, "")[name]["command"]) != command:
         raise UserError(f"{record} is of\n  {old}\nnot of\n  {command}\nUse another --work-dir")
     return True
 
@@ -141,20 +139,31 @@ def command_of(name, settings):
 
 
 def measure(name, work, persons, settings):
-    """Train one row and predict the validation persons in every way of READINGS."""
-    place = folder(work, settings.scale, name)
+    """Train one row and compare its poses of the validation persons with the first row's; the first one's also
+    as FLIP_TEST and WHOLE read them. Returns label -> what is told of it."""
+    place, first = folder(work, settings.scale, name), next(iter(CHOICES))
     flags = flags_of(name, settings)
     run_steps([(train_stage1, ["--data-dir", work / "data", *flags, "--threads", settings.threads])],
               place, settings.seed, settings.device)
     stage1 = load_stage1(place / "checkpoints", persons, persons.device)
-    rows = torch.tensor(np.flatnonzero(persons.held_out), device=persons.device)
-    for reading, file in READINGS.items():
+    held, rows = np.flatnonzero(persons.held_out), {}
+    training = facts(load_checkpoint(place / "checkpoints/stage1.pt", "python train_stage1.py"))
+    for reading in ("", FLIP_TEST, WHOLE) if name == first else ("",):
         if reading == WHOLE:  # the last one
-            if not isinstance(stage1.network, IntegralNet):
-                continue
             stage1.network.joints = whole_map
-        pose = stage1.predict(persons, rows, reading == FLIP_TEST).cpu().numpy()
-        arrays.save(place / f"runs/{file}.npy", pose.astype(np.float32), "predictions")
+        pose = stage1.predict(persons, torch.tensor(held, device=persons.device), reading == FLIP_TEST).cpu().numpy()
+        if name + reading == first:
+            arrays.save(first_pose(work, settings), pose, "predictions")
+        rows[name + reading] = {
+            "command": command_of(name, settings), **({} if reading else training),
+            "scores": compared(arrays.load(first_pose(work, settings), "predictions"), pose, persons, held,
+                               settings.seed)}
+    return rows
+
+
+def first_pose(work, settings):
+    """Where the first row's poses of the validation persons are kept, (M, J, 2) crop pixels."""
+    return folder(work, settings.scale, next(iter(CHOICES))) / "runs/validation.npy"
 
 
 def whole_map(output):
@@ -162,20 +171,13 @@ def whole_map(output):
     return centres(shares_of(output)), None
 
 
-def publish(work, persons, settings):
-    """Score every finished row against the first, print the table and write results/ablation_lsp.json."""
-    held, first = np.flatnonzero(persons.held_out), next(iter(CHOICES))
-    table, before = {}, None
-    for label, name, reading in [*((name, name, "") for name in CHOICES),
-                                 *((first + reading, first, reading) for reading in (FLIP_TEST, WHOLE))]:
-        record, place = record_of(name, work, settings), folder(work, settings.scale, name)
-        row = table[label] = arrays.load_json(record, "") if record.exists() else "not measured"
-        if record.exists() and "failed" not in row:
-            pose = arrays.load(place / f"runs/{READINGS[reading]}.npy", "predictions")
-            before = pose if before is None else before
-            table[label] = {"command": row["command"],
-                            **facts(load_checkpoint(place / "checkpoints/stage1.pt", "python train_stage1.py")),
-                            "scores": compared(before, pose, persons, held, settings.seed)}
+def publish(work, device, settings):
+    """Print the table of every finished row and write results/ablation_lsp.json."""
+    first, table = next(iter(CHOICES)), {}
+    for name in CHOICES:
+        record = record_of(name, work, settings)
+        table |= arrays.load_json(record, "") if record.exists() else {name: "not measured"}
+    table |= {label: table.pop(label) for label in (first + FLIP_TEST, first + WHOLE)}  # behind all choices
     path = Path(settings.result_dir, "ablation_lsp.json")
     scales = dict.fromkeys(PROXIES, "not measured") | (arrays.load_json(path, "")["scales"] if path.exists() else {})
     old = scales[settings.scale]["rows"] if isinstance(scales[settings.scale], dict) else {}
@@ -186,7 +188,7 @@ def publish(work, persons, settings):
     seconds = 60 * sum(row.get("minutes", 0) for row in table.values() if isinstance(row, dict))
     scales[settings.scale] = {"recipe": " ".join(as_flags(RECIPE)),
                               "proxy": " ".join(as_flags(PROXIES[settings.scale])), "rows": table,
-                              **provenance(settings, seconds, persons.device)}
+                              **provenance(settings, seconds, device)}
     arrays.save_json(path, {"what": "stage 1 on the validation persons of LSP + LSPe, percent; gains over the first "
                             "row in points, with 95% intervals of a paired bootstrap", "scales": scales})
     for label, row in table.items():
