@@ -1,4 +1,5 @@
-"""Stage 1's networks by the name that --network gives them. A further one is a file beside this and a line here."""
+"""Stage 1's networks by the name that --network gives them. A further one is a file beside this, an entry here, and a
+name in train_stage1.py beside NETWORK."""
 import inspect
 
 from deeppose.errors import UserError
