@@ -55,7 +55,7 @@ class PoseData(CascadeData):
         self.sigma, self.upright, self.reach = sigma, upright, agreement * self.diameters
         self.sides = self.squares(self.poses_px)[1]
         self.usual_side = self.sides.median().item()
-        self.sampler = PoseErrorSampler(self.errors, torso_turns(self.poses_px[self.held_out], persons.skeleton),
+        self.sampler = PoseErrorSampler(self.errors, torso_turns(self.known(self.held_out), persons.skeleton),
                                         self.device)
 
     def squares(self, joints_px):
@@ -63,10 +63,14 @@ class PoseData(CascadeData):
         return pose_squares(joints_px, self.persons.skeleton, self.sigma,
                             self.errors.smallest_diameter * self.persons.box_side, self.upright)
 
+    def known(self, rows):
+        """True poses of persons (B,), crop pixels (B, J, 2); where a joint is not annotated its prediction stands for
+        the truth."""
+        return self.persons.joints_px[rows].where(self.annotated[rows, :, None], self.poses_px[rows])
+
     def simulated(self, rows, generator):
-        """Poses of persons (B,) with errors such as the stage before makes, (B, J, 2) crop pixels; where a joint is not
-        annotated its prediction stands for the truth."""
-        truth = self.persons.joints_px[rows].where(self.annotated[rows, :, None], self.poses_px[rows])
+        """Poses of persons (B,) with errors such as the stage before makes, (B, J, 2) crop pixels."""
+        truth = self.known(rows)
         errors = self.sampler.draw_poses(torso_turns(truth, self.persons.skeleton), generator)
         return truth + errors * self.diameters[rows, None, None]
 

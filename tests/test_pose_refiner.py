@@ -2,6 +2,7 @@
 import importlib
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -172,12 +173,23 @@ def test_errors_come_a_whole_person_at_once_and_turn_with_the_torso():
     assert errors[first, 5].isfinite().all() and (errors[first, 5].abs().amax(1) > 1.5).all()  # another person's
 
 
+def test_who_is_found_turned_over_turns_others_over():
+    pose = poses(1)
+    residual = 2 * (pose.mean(1, keepdim=True) - pose)  # turned by 180 degrees about the middle
+    model = ErrorModel(residual.numpy(), residual[0].numpy(), np.zeros((14, 2, 2)), 0.01, False, "", "", "", "", False)
+    other = turned(pose, torch.tensor([50.0]))
+    sampler = PoseErrorSampler(model, torso_turns(pose, LSP), "cpu")
+    found = other + sampler.draw_poses(torso_turns(other, LSP), torch.Generator().manual_seed(0))
+    assert torch.allclose(found, 2 * other.mean(1, keepdim=True) - other, atol=1e-3)
+
+
 def test_where_a_joint_is_not_annotated_its_prediction_stands_for_it():
     truth, found = poses(3), poses(3, seed=1)
     truth[1, 4] = torch.nan
     data = SimpleNamespace(persons=SimpleNamespace(joints_px=truth, skeleton=LSP), annotated=~truth.isnan().any(-1),
                            poses_px=found, diameters=torch.ones(3),
                            sampler=SimpleNamespace(draw_poses=lambda turns, generator: torch.zeros(len(turns), 14, 2)))
+    data.known = partial(PoseData.known, data)
     simulated = PoseData.simulated(data, torch.tensor([1, 2]), None)
     assert torch.equal(simulated[0, 4], found[1, 4]) and simulated.isfinite().all()
     simulated[0, 4] = torch.nan
@@ -202,7 +214,10 @@ def test_training_windows_stand_round_the_simulated_pose(begun):
     assert (torso_turns(told, LSP).abs() < 1e-2).all() and (torso_turns(truth, LSP).abs() > 1).any()
     sides = data.squares(data.simulated(rows, torch.Generator().manual_seed(0)))[1]
     errors = (told - truth) * (sides / data.diameters[rows])[:, None, None]  # diameters, turned
-    known = torch.from_numpy(data.errors.residuals).norm(dim=2)
+    residuals, held = torch.from_numpy(data.errors.residuals), data.held_out
+    turns = torso_turns(data.persons.joints_px[held].where(data.annotated[held, :, None], data.poses_px[held]), LSP)
+    assert torch.equal(data.sampler.residuals.nan_to_num(9), turned(residuals, -turns).nan_to_num(9))
+    known = residuals.norm(dim=2)
     assert all((known - error).abs().amax(1).min() < 1e-3 for error in errors.norm(dim=2))
     assert torch.allclose(mirrored.flip(3), images, atol=1e-4)
     for plain, other in ((told, told_mirrored), (truth, truth_mirrored)):
