@@ -4,10 +4,15 @@ from pathlib import Path
 import torch
 
 from . import arrays
+from .checkpoints import plain_settings
 from .claims import claimed
 from .devices import Stopwatch
 from .errors import Failure, UserError
-from .settings import quoted, read_preset
+from .settings import parse_settings, quoted
+
+# where and how a step runs, not what comes of it; seed and raw data are told by what `run_steps` is given
+PLACES = ("preset", "raw_dir", "data_dir", "checkpoint_dir", "run_dir", "seed", "device", "threads", "images",
+          "workers")
 
 
 def run_steps(steps, folder, seed, device, raw_dir=None, record=False):
@@ -19,8 +24,8 @@ def run_steps(steps, folder, seed, device, raw_dir=None, record=False):
     record   keep what is finished in steps.json there, and leave it out when asked again for the same; the last step,
              which tells the scores, is always run
     Returns  command's script and stage, e.g. "train_stage2.py --stage 3" -> seconds, see `labels`
-    Raises   UserError where record says that a step was run there with other flags, another seed, other raw data or a
-             preset that held something else
+    Raises   UserError where record says that a step was run there with another seed, other raw data or other settings,
+             by a flag, a preset or its constants
     """
     folder, names = Path(folder), labels(steps)
     given = {"RAW_DIR": raw_dir or folder / "raw", "DATA_DIR": folder / "data",
@@ -39,9 +44,8 @@ def run_steps(steps, folder, seed, device, raw_dir=None, record=False):
             if before["command"] != command:
                 raise UserError(f"{path.resolve()} holds a run of '{before['command']}' where now '{command}' is asked "
                                 f"for; {ways}")
-            was = before.get("asked", asked)  # which older records lack
-            if unlike := [_unlike(what, was.get(what), value) for what, value in asked.items()
-                          if was.get(what) != value]:
+            was = asked | before.get("asked", {})  # older records tell less
+            if unlike := [f"{what} ({was[what]}, now {value})" for what, value in asked.items() if was[what] != value]:
                 raise UserError(f"{path.resolve()} holds a run of '{command}' with another {' and '.join(unlike)}; "
                                 f"{ways}")
             if "seconds" not in before or number == len(steps):
@@ -85,20 +89,9 @@ def _asked(module, flags, given):
     """What a step's result depends on beside its command: what is told by its name -> value."""
     asked = {what: str(given[name]) for what, name in (("seed", "SEED"), ("raw folder", "RAW_DIR"))
              if hasattr(module, name)}
-    if "--preset" in flags:
-        asked["preset"] = read_preset(flags[flags.index("--preset") + 1]).get(module.__name__, {})
-    return asked
-
-
-def _unlike(what, was, now):
-    """What was asked for before and what is now, in words."""
-    pairs = {what: (was, now)}
-    if isinstance(now, dict):
-        was = was or {}
-        pairs = {name: (was.get(name, "not set"), now.get(name, "not set")) for name in was | now
-                 if was.get(name) != now.get(name)}
-    told = ", ".join((f"{name} " if name != what else "") + f"{old}, now {new}" for name, (old, new) in pairs.items())
-    return f"{what} ({told})"
+    settings = plain_settings(parse_settings(vars(module), flags))
+    ignored = {*PLACES, *getattr(module, "PLACES", ())}
+    return asked | {name: value for name, value in settings.items() if name not in ignored}
 
 
 def _run(module, flags, given):

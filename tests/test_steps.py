@@ -1,9 +1,8 @@
 """Steps one after another: recorded, gone on with, refused where they are others; presets and run.py."""
-import importlib
+import importlib.util
 import json
 import sys
 import textwrap
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -21,22 +20,41 @@ from deeppose.steps import command_of, labels, run_steps
 CALLS = []
 
 
-@pytest.fixture
-def modules(monkeypatch):
-    """Two steps that note how they are called; the second can fail."""
-    CALLS.clear()
-    made = []
-    for name in ("first", "second"):
-        module = SimpleNamespace(__name__=name, DATA_DIR="data", failing=False)
+SCRIPT = '''"""A step."""
 
-        def main(flags, module=module):
-            CALLS.append((module.__name__, flags))
+DATA_DIR = "data"  # arrays
+STAGE = 2          # 2 ... 99: which
+LAST = False       # whether it is the last
+'''
+
+
+@pytest.fixture
+def script(tmp_path_factory, monkeypatch):
+    """Makes a step of a name, of SCRIPT and further constants, that notes how it is called and can fail."""
+    CALLS.clear()
+
+    def make(name, more=""):
+        path = tmp_path_factory.mktemp(name) / f"{name}.py"
+        path.write_text(SCRIPT + more)
+        spec = importlib.util.spec_from_file_location(name, path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        monkeypatch.setitem(sys.modules, name, module)
+        module.failing = False
+
+        def main(flags):
+            CALLS.append((name, flags))
             if module.failing:
                 raise KeyboardInterrupt
 
         module.main = main
-        made.append(module)
-    return made
+        return module
+    return make
+
+
+@pytest.fixture
+def modules(script):
+    return [script("first"), script("second")]
 
 
 def test_steps_get_the_folders_that_they_know(modules, tmp_path):
@@ -78,25 +96,29 @@ def test_what_is_recorded_is_not_run_again_but_the_last_step_is(modules, tmp_pat
     assert [name for name, _ in CALLS][4:] == ["second"]
     run_steps([(first, []), (second, []), (first, []), (second, ["--stage", "3"])], tmp_path, 0, "cpu", record=True)
     assert [name for name, _ in CALLS][5:] == ["first", "second"]  # what comes again is a step of its own
-    with pytest.raises(UserError, match=r"steps.json holds a run of 'python first.py' where now 'python first.py --y'"):
-        run_steps([(first, ["--y"])], tmp_path, 0, "cpu", record=True)
+    with pytest.raises(UserError, match="holds a run of 'python first.py' where now 'python first.py --last' is asked"):
+        run_steps([(first, ["--last"])], tmp_path, 0, "cpu", record=True)
 
 
-def test_another_seed_raw_folder_or_preset_is_refused_and_a_step_that_runs_has_later_ones_run(modules, tmp_path):
-    first, second = modules
-    first.SEED, first.RAW_DIR, second.__name__ = 0, "raw", "train_stage1"
+def test_another_seed_raw_folder_or_setting_is_refused_and_a_step_that_runs_has_later_ones_run(script, tmp_path):
+    first = script("first", 'SEED = 0  # 0 ... 9: of all\nRAW_DIR = "raw"  # raw data\n')
+    second = script("train_stage1", "EPOCHS = 1  # 1 ... 9: passes\nWORKERS = 0  # 0 ... 9: processes\n")
     preset = tmp_path / "own.toml"
     preset.write_text("[train_stage1]\nepochs = 3")
     steps = [(first, []), (second, ["--preset", str(preset)]), (first, ["--last"])]
     run_steps(steps, tmp_path / "run", 0, "cpu", "raw", record=True)
     for seed, raw, epochs, script, what in ((1, "raw", 3, "first", r"seed \(0, now 1\)"),
                                             (0, "other", 3, "first", r"raw folder \(raw, now other\)"),
-                                            (0, "raw", 4, "train_stage1", r"preset \(epochs 3, now 4\)")):
+                                            (0, "raw", 4, "train_stage1", r"epochs \(3, now 4\)")):
         preset.write_text(f"[train_stage1]\nepochs = {epochs}")
         with pytest.raises(UserError, match=rf"steps.json holds a run of 'python {script}.py\b.*' with another {what}; "
                                             "ask for the same, name another folder, or remove"):
             run_steps(steps, tmp_path / "run", seed, "cpu", raw, record=True)
-    preset.write_text("# another comment\n[train_stage1]\nepochs = 3")
+    preset.write_text("# another comment\n[train_stage1]\nepochs = 3\nworkers = 2")  # which changes no result
+    second.LAST = True  # its constant, edited
+    with pytest.raises(UserError, match=r"another last \(False, now True\)"):
+        run_steps(steps, tmp_path / "run", 0, "cpu", "raw", record=True)
+    second.LAST = False
     first.main = lambda flags: 1 / 0  # a step that never finished is held to nothing
     with pytest.raises(ZeroDivisionError):
         run_steps(steps, tmp_path / "other", 0, "cpu", "wrong", record=True)
