@@ -84,10 +84,10 @@ def _frames(av, container, stream, rate):
         for number, frame in enumerate(container.decode(stream)):
             seconds = float(number / rate) if frame.pts is None else float(frame.pts * frame.time_base)
             start = seconds if start is None else start
-            seconds = max(seconds - start, last + 1e-4)  # broken files go back in time
+            seconds -= start
             if abs(seconds - number / rate) < EVEN:
                 seconds = float(number / rate)
-            last = seconds
+            last = seconds = max(seconds, last + 1e-4)  # broken files go back in time
             image = Image.fromarray(frame.to_ndarray(format="rgb24"))
             if wide != 1:
                 image = image.resize((max(1, round(image.width * wide)), image.height), Image.Resampling.BICUBIC)

@@ -2,6 +2,7 @@
 import json
 import sys
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 from PIL import Image
 
 import predict
-from deeppose import smoothing
+from deeppose import smoothing, videos
 from deeppose.errors import Failure, UserError
 from figures.scene import draw_figure
 
@@ -77,6 +78,17 @@ def test_a_film_comes_back_drawn_as_browsers_play_it(av, scene, tmp_path):
     assert changed.mean() > 0.01 and (np.abs(pictures[5] - scene[0][5, :198, :148])[~changed] < 40).mean() > 0.95
     x, y = joints[5].mean(0).astype(int)
     assert changed[max(0, y - 60):y + 60, max(0, x - 40):x + 40].sum() > 0.5 * changed.sum()  # there, and nowhere else
+
+
+@pytest.mark.parametrize("times", [[0, 0.04, 0.12, 0.12, 0.16], [0, 0.04, 0.121, 0.1215, 0.16], [0, 0.04, 0.12, 0.1]])
+def test_times_only_rise(monkeypatch, times):
+    frames = [SimpleNamespace(pts=round(10_000 * seconds), time_base=Fraction(1, 10_000), rotation=0,
+                              to_ndarray=lambda format: np.zeros((2, 2, 3), np.uint8)) for seconds in times]
+    container = SimpleNamespace(decode=lambda stream: frames)
+    found = videos._frames(SimpleNamespace(FFmpegError=ValueError), container,
+                           SimpleNamespace(sample_aspect_ratio=None), Fraction(25))
+    seconds = [frame.seconds for frame in found]
+    assert (np.diff(seconds) > 5e-5).all() and np.allclose(seconds, times, atol=0.025) and seconds[:2] == [0, 0.04]
 
 
 def test_a_film_turned_by_its_file_is_upright(av, scene, tmp_path):
