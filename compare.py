@@ -1,6 +1,6 @@
 """Compare two runs on the same test persons: what every score gained, with 95% intervals, and whom it changed most.
 
-    python compare.py runs/small/runs runs/paper/runs --data-dir runs/small/data
+    python compare.py runs/small/runs runs/lite/runs --data-dir runs/small/data --other-data-dir runs/lite/data
     python compare.py runs/stage1_predictions.npy runs/stage2_predictions.npy
 
 Reads   of either run its folder, of which the last stage counts, or a file stage{s}_predictions.npy;
@@ -52,7 +52,7 @@ def compare(settings, paths):
     watch = Stopwatch()
     persons = load_persons(settings.data_dir, "test", torch.device("cpu"))
     other = load_persons(settings.other_data_dir, "test", torch.device("cpu")) if settings.other_data_dir else persons
-    before, after = poses_of(paths[0], persons), poses_of(paths[1], other)
+    before, after = poses_of(paths[0], persons, "--data-dir"), poses_of(paths[1], other, "--other-data-dir")
     if other is not persons:
         after = moved(after, persons, settings.data_dir, other, settings.other_data_dir)
     truth, skeleton, names = persons.truth, persons.skeleton, names_of(settings.runs)
@@ -101,12 +101,12 @@ def predictions_of(place):
     return stages[max(stages)]
 
 
-def poses_of(path, persons):
-    """Test predictions (N, J, 2), crop pixels. Raises UserError where they are of other persons."""
+def poses_of(path, persons, flag):
+    """Test predictions (N, J, 2), crop pixels. Raises UserError where they are of other persons than `flag` names."""
     poses, expected = arrays.load(path, "predictions"), persons.truth.shape
     if poses.shape != expected:
         raise UserError(f"{path.resolve()} has {len(poses)} persons with {poses.shape[1]} joints, the test persons are "
-                        f"{expected[0]} with {expected[1]}; name another --data-dir")
+                        f"{expected[0]} with {expected[1]}; name another {flag}")
     report = path.with_name(path.name.replace("_predictions.npy", ".json"))
     if report != path and report.exists():  # which tells whether they were scored on these persons
         told, own = arrays.load_json(report, "python test_stage1.py"), score_persons(poses, persons)
@@ -114,13 +114,15 @@ def poses_of(path, persons):
             score = (told.get(metric) or {}).get("mean")
             if score is not None and metric in own and not math.isclose(score, own[metric]["mean"], abs_tol=0.01):
                 raise UserError(f"{path.resolve()} has {metric} {own[metric]['mean']:.2f} on these test persons, "
-                                f"{report.name} beside it says {score:.2f}: it is of others; name another --data-dir")
+                                f"{report.name} beside it says {score:.2f}: it is of others; name its own by {flag}")
     return poses
 
 
 def moved(poses, persons, data_dir, other, other_dir):
     """Poses (N, J, 2) from the pixels of another folder's crops into those of `persons`."""
-    if any(persons.dataset["test"][column] != other.dataset["test"][column] for column in ("source", "image")):
+    own, its = persons.dataset["test"], other.dataset["test"]
+    # older ones do not tell which person of an image it is
+    if any(own[column] != its[column] for column in ("source", "image", "person") if column in own and column in its):
         raise UserError(f"{Path(data_dir).resolve()} and {Path(other_dir).resolve()} have different test persons; "
                         "compare runs on the same")
     edges = [arrays.load(Path(folder, "test_boxes.npy")) for folder in (other_dir, data_dir)]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+import predict
 from compare import poses_of
 from deeppose import arrays, report_persons, report_sections
 from deeppose.archives import Unreadable
@@ -24,7 +25,6 @@ from deeppose.reports import COMMIT
 from deeppose.settings import parse_settings
 from deeppose.stored_crops import enlarge
 from deeppose.testing import mean_pose, score_persons
-from networks.posing import Posing
 from networks.road import road
 from networks.trained_facts import data_facts, training_facts, unfinished
 from networks.trained_stages import load_stages
@@ -90,8 +90,8 @@ def gathered(settings, tests, trained, logs, predicted):
     if (folder / "dataset.json").exists():
         persons = load_persons(folder, "test", torch.device("cpu"))
     columns = columns_of(*list(tests.items())[-1]) if tests else {}
-    poses = {f"stage {number}": poses_of(Path(settings.run_dir, f"stage{number}_predictions.npy"), persons)
-             for number in predicted} if persons else {}
+    files = {f"stage {number}": Path(settings.run_dir, f"stage{number}_predictions.npy") for number in predicted}
+    poses = {stage: poses_of(path, persons, "--data-dir") for stage, path in files.items()} if persons else {}
     poses, told = poses_scored(poses, persons, columns) if poses else ({}, [])
     if not columns and poses:
         columns = {name: score_persons(pose, persons) for name, pose in poses.items()}
@@ -152,7 +152,8 @@ def roads_of(settings, tests, trained, persons, groups):
         group = next((title.lower() for title, _, own, _ in groups if row in own), None)
         facts = f"Test person {row}, {image}" + (f": among “{group}” of the gallery." if group else ".") + warning
         found.append((row, f"road-{row}", image, facts, road(stages, crops, 0, flip_test), persons.truth[row]))
-    posing = Posing(stages, device) if settings.photos else None
+    posing = predict.posing_of(parse_settings(vars(predict), ["-"], predict.PATHS), stages, device) \
+        if settings.photos else None  # as predict.py looks, by its own constants
     for number, path in enumerate(settings.photos):
         try:
             photo = read_photo(path, posing.first.pixels, posing.least_side)
