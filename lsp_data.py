@@ -233,7 +233,8 @@ def find(raw_dir, name, address=ADDRESS):
             return _read(name, path, archives.members(path), "images", "joints.mat")
     side_by_side = [("images_" + official.suffix, f"joints_{official.suffix}.mat")]
     for images, joints in side_by_side + [("images", "joints.mat")] * (name == "lsp"):
-        if (raw_dir / images).is_dir() or (raw_dir / joints).is_file():
+        own = images != "images"  # a folder of that name may be another data set's
+        if (raw_dir / joints).is_file() or own and (raw_dir / images).is_dir():
             members = [f"{images}/{member}" for member in archives.members(raw_dir / images)]
             return _read(name, raw_dir, members + [joints] * (raw_dir / joints).is_file(), images, joints)
     path = _download(name, raw_dir, address)

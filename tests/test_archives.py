@@ -428,6 +428,13 @@ def test_what_is_not_the_whole_data_set_never_gets_its_name(tmp_path, server, of
     assert not list(tmp_path.glob("lsp_dataset*"))
 
 
+def test_a_folder_of_images_beside_no_joints_is_another_data_sets(tmp_path, server):
+    server.status = 404
+    (tmp_path / "images").mkdir()
+    with pytest.raises(Failure, match="fetch .*lsp_dataset.zip by hand"):
+        lsp_data.find(tmp_path, "lsp", server.address)
+
+
 @pytest.mark.parametrize("address", ["closed port", "no address", "not found"])
 def test_without_network_the_error_says_what_to_fetch_and_where_to_put_it(tmp_path, server, address):
     server.status = 404
