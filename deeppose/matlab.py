@@ -183,7 +183,9 @@ def _content(content, at, end, order, sort, dimensions, depth):
     """The value whose class and dimensions are known; what else belongs to it begins at `at`."""
     if _DOUBLE <= sort <= _UINT64 or sort == _CHAR:
         kind, start, stop, _ = _element(content, at, end, order)
-        if sort == _CHAR and stop > start:
+        if stop == start:
+            return []
+        if sort == _CHAR:
             return content[start:stop].decode(_TEXTS.get(kind, "utf-8") + {"<": "-le", ">": "-be"}[order]
                                               * (kind in (4, 17, 18)))
         letter = _NUMBERS.get(kind)

@@ -84,7 +84,7 @@ def joints_in_image(arrays, split):
 def test_the_official_file_is_read_with_all_its_irregularities(tmp_path):
     own = poses(8)
     own[3, 2] = -7, 130  # outside the image
-    whole = rectangle(own[0], order=np.random.default_rng(1).permutation(16), visible=("1", 0, EMPTY, "0"))
+    whole = rectangle(own[0], order=np.random.default_rng(1).permutation(16), visible=("1", 0, EMPTY, "0", ""))
     no_head = {name: value for name, value in rectangle(own[3], visible=()).items() if name not in HEAD}
     images = [
         ("a.jpg", structs([whole, {"objpos": structs([{"x": 3, "y": 4}]), "scale": 2.0}, rectangle(own[1])]), 7),
