@@ -36,6 +36,8 @@ def main(argv=None):
     elif settings.test_figures >= settings.figures:
         raise UserError(f"--test-figures {settings.test_figures} of --figures {settings.figures} leave none to train "
                         "on")
+    elif settings.dataset in ("lip", "k2hpd") and not settings.test_figures:
+        raise UserError(f"--test-figures 0 leaves the test file of --dataset {settings.dataset} empty; draw 1 or more")
     elif settings.dataset == "mpii" and settings.mpii_form == "mat":
         following += " --split share"  # it tells no official one
     elif settings.dataset == "coco" and settings.test_figures:

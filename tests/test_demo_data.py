@@ -65,6 +65,13 @@ def test_bad_settings(tmp_path, capsys, flag, value):
     assert f"--{flag} is {value}, expected" in capsys.readouterr().err and not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize("dataset", ["lip", "k2hpd"])
+def test_a_test_file_without_a_figure_is_refused(tmp_path, dataset):
+    with pytest.raises(UserError, match=f"leaves the test file of --dataset {dataset} empty"):
+        demo_data.main(["--raw-dir", str(tmp_path / "new"), "--dataset", dataset, "--test-figures", "0"])
+    assert not (tmp_path / "new").exists()
+
+
 def test_the_next_step_is_named_with_its_folder(tmp_path, capsys):
     demo_data.main(["--raw-dir", str(tmp_path / "with space"), "--figures", "1", "--workers", "1"])
     command = capsys.readouterr().out.splitlines()[-1].removeprefix("next: ")
