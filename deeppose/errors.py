@@ -55,7 +55,8 @@ def run(main):
             end(f"error: {error}; remove the link, or name another place", Failure.status)
         if not isinstance(error, MemoryError) and not FULL.search(str(error)):
             raise
-        end("error: out of memory; use a smaller --batch-size or --input-size, or end other programs", Failure.status)
+        end("error: out of memory; use a smaller --batch-size, --input-size or --threads, of those that --help lists, "
+            "or end other programs", Failure.status)
 
 
 def reason(error):

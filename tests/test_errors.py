@@ -18,7 +18,8 @@ def raising(error):
 
 
 PLACE = "; see that it is there and may be used, or name another place"
-OUT_OF_MEMORY = "error: out of memory; use a smaller --batch-size or --input-size, or end other programs"
+OUT_OF_MEMORY = ("error: out of memory; use a smaller --batch-size, --input-size or --threads, of those that --help "
+                 "lists, or end other programs")
 
 
 @pytest.mark.parametrize("error, status, line", [
