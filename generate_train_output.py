@@ -29,7 +29,7 @@ DEVICE = "auto"                 # auto, cpu, cuda, cuda:1, mps
 THREADS = 0                     # 0 ... 1024: of a CPU; 0 = one for each core that other programs leave free
 IMAGES = "auto"                 # auto | resident | streamed: on the device whole or read ahead of each batch
 STAGE = 1                       # 1 ... 99: the stage whose output is wanted
-BATCH_SIZE = 64                 # 1 ... 65536: persons a step
+BATCH_SIZE = 64                 # 1 ... 65536: persons a step of stage 1
 FLIP_TEST = False               # stage 1: average with the mirrored window's prediction, here and in step 6
 ERRORS = "residuals"            # residuals | gaussian: what deltas.npy is drawn from
 
