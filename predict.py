@@ -44,7 +44,7 @@ STAGES = 0                      # 0 ... 99: how many of the trained stages look;
 PASSES = 2                      # 1 ... 5: looks at each person, the later ones at a box round what was found
 FLIP_TEST = True                # average with the mirrored window's prediction; as a cascade expects
 BFLOAT16 = False                # compute so where the device has it: less time; of stage 1's joints 1% move by a pixel
-DOUBT = 0.4                     # 0 ... 1: mean confidence below which parts of a photograph are searched; 0 = never
+DOUBT = 0.4                     # 0 ... 1: mean of stage 1's uncalibrated score below which parts are searched; 0 = off
 BOX = (0.0, 0.0, 0.0, 0.0)      # -1e6 ... 1e6: x0 y0 x1 y1 round the person in every photograph; all 0 = none
 BOXES = "none"                  # file of boxes, CSV, JSON or COCO's; persons may share a photograph
 DETECTOR = "none"               # none, or for several persons torchvision's, e.g. fasterrcnn_mobilenet_v3_large_fpn
@@ -59,11 +59,11 @@ FADED_BELOW = 0.5               # 0 ... 1: joints of less confidence are drawn f
 FORMAT = "json"                 # json | coco: coco writes predictions_coco.json as well, COCO's results
 
 RELEASED = Path(__file__).resolve().parent / "checkpoints/released"
+PATHS = ("paths", "+", "photographs and videos: files, folders, patterns in quotes, or - for a list on standard input")
 
 
 def main(argv=None):
-    settings = parse_settings(globals(), argv, ("paths", "+", "photographs and videos: files, folders, patterns in "
-                                                "quotes, or - for a list on standard input"))
+    settings = parse_settings(globals(), argv, PATHS)
     inputs, missing, others = find_inputs(settings.paths, settings.out, lambda: sys.stdin.buffer.read())
     check_output(settings, inputs)
     boxes_of = given_boxes(settings, inputs)
@@ -103,6 +103,12 @@ def given_boxes(settings, inputs):
                                 f"{unnamed[0]}; it must name them by their paths, or by the ends of these")
             print(f"note: {settings.boxes} does not name {len(unnamed)} of {len(inputs)} inputs, such as {unnamed[0]}: "
                   "nobody is looked for there")
+        named = {}
+        for one in inputs:
+            name = boxes.name_of(one.path)
+            if name is not None and (other := named.setdefault(name, one.path)) != one.path:
+                raise UserError(f"{os.path.abspath(settings.boxes)} names {name}, which may be {other} or {one.path}; "
+                                "name them there with their folders")
         if boxes.seen:
             settings.box_margin = 1.0
         return boxes.of

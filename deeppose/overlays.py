@@ -7,6 +7,7 @@ from PIL import Image, ImageDraw, ImageFont
 from . import looks
 from .arrays import whole
 from .looks import COLOURS, OUTLINE, segments
+from .stored_crops import bits_of
 
 INK = (255, 255, 255)
 
@@ -47,7 +48,7 @@ def on_screen(image):
     if image.mode == "RGB":
         return image
     values = np.asarray(image)
-    return Image.fromarray(looks.on_screen(values.astype(np.uint8 if image.mode == "L" else np.uint16)[:, :, None]))
+    return Image.fromarray(looks.on_screen(values.astype(np.uint8 if bits_of(image) == 8 else np.uint16)[:, :, None]))
 
 
 def draw_pose(picture, joints, skeleton, opacity, names=False):

@@ -139,12 +139,13 @@ def _read_coco(found, content):
         number = _fact(image, "id", (int, str), f"images[{number}]")
         names[number] = name
         found.ids[_plain(name)] = number
-    persons = {category.get("id") for category in content.get("categories", ())
+    persons = {_fact(category, "id", (int, str), "the category person") for category in content.get("categories") or ()
                if isinstance(category, dict) and category.get("name") == "person"}
-    for number, annotation in enumerate(content["annotations"]):
+    for number, annotation in enumerate(content["annotations"] or ()):
         where = f"annotations[{number}]"
         image = _fact(annotation, "image_id", (int, str), where)
-        if annotation.get("iscrowd") or persons and annotation.get("category_id", min(persons)) not in persons:
+        if annotation.get("iscrowd") or persons and "category_id" in annotation \
+                and _fact(annotation, "category_id", (int, str), where) not in persons:
             continue
         if image not in names:
             raise ValueError(f"{where} is of the image {image!r}, which it does not list")
@@ -170,7 +171,7 @@ def _add(found, name, box, where):
             raise ValueError(f"{reprlib.repr(box)} is no box, expected x0, y0, x1, y1")
         try:
             box = [float(value) for value in box]
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise ValueError(f"{reprlib.repr(box)} are not numbers") from None
         check_box(box)
     except ValueError as error:

@@ -21,7 +21,7 @@ from deeppose.devices import has_bfloat16
 from deeppose.errors import Failure, UserError
 from deeppose.inputs import find_inputs
 from deeppose.looks import COLOURS
-from deeppose.overlays import draw_pose
+from deeppose.overlays import draw_pose, on_screen
 from deeppose.person_boxes import read_boxes, squares
 from deeppose.persons import load_persons
 from deeppose.photos import Photo, read_photo
@@ -230,6 +230,10 @@ def test_depth_images_go_to_a_network_of_one_channel(tmp_path, capsys):
         "colour.png": "an image in colour (RGB), expected one channel"}
     assert "colour.png: an image in colour" in capsys.readouterr().err
     assert Image.open(tmp_path / "out/deep.png").size == (400, 320)
+    low = Image.fromarray(np.full((40, 50), 90, np.uint8) + np.arange(50, dtype=np.uint8))
+    low.save(tmp_path / "low.png")
+    photo = read_photo(tmp_path / "low.png", Pixels(1, 8, (100.0,), (50.0,)))
+    assert np.array_equal(np.asarray(on_screen(photo.image)), np.asarray(low)[..., None].repeat(3, 2))  # as it is
 
 
 def test_overlays_lie_as_the_photographs_do_and_nothing_is_replaced_unasked(photos, tmp_path):
@@ -449,18 +453,36 @@ def test_boxes_of_every_form(tmp_path):
     for text, message in (("x0,y0,x1,y1\n", "no column 'file'"), ('{"a": [[1, 2, 3]]}', "is no box"),
                           ('{"a": [[1, 2, "x", 3]]}', "are not numbers"), ("file,x0,y0,x1,y1\na,1,1,0,0\n", "line 2"),
                           ("{", "takes a CSV"), ('{"images": [{}], "annotations": []}', "no file_name"),
-                          ("[1]", "holds a list"),
+                          ("[1]", "holds a list"), ('{"a": [[1, 2, 1' + "0" * 400 + ', 3]]}', "are not numbers"),
+                          ('{"images": [{"id": 1, "file_name": "a"}], "categories": [{"name": "person"}], '
+                           '"annotations": []}', "the category person has no id"),
                           ('{"images": [{"file": "f.mp4", "persons": [], "frame": 0}]}', "of a film"),
                           ('{"a": [[1, 2, NaN, 3]]}', "has no area")):
         (tmp_path / "bad").write_text(text)
         with pytest.raises(Failure, match=message):
             read_boxes(tmp_path / "bad")
     assert squares(np.empty((0, 4)), 1.0).shape == (0, 3)
+    empty = {"images": [{"id": 1, "file_name": "a"}], "categories": None, "annotations": None}  # as some programs write
+    (tmp_path / "empty").write_text(json.dumps(empty))
+    assert len(read_boxes(tmp_path / "empty").of("a")[0]) == 0
     (tmp_path / "bad").write_bytes("file,x0,y0,x1,y1\nGr\u00f6\u00dfe.jpg,1,2,3,4\n".encode("cp1252"))
     with pytest.raises(Failure, match="bad is not in UTF-8"):
         read_boxes(tmp_path / "bad")
     (tmp_path / "b.csv").write_text("file,x0,y0,x1,y1\nGr\u00f6\u00dfe.jpg,1,2,3,4\n", encoding="utf-8")
     assert len(read_boxes(tmp_path / "b.csv").of("/photos/Gro\u0308\u00dfe.jpg")[0]) == 1  # as macOS may have it
+
+
+def test_one_entry_is_not_for_two_photographs(tmp_path):
+    for day in ("monday", "tuesday"):
+        (tmp_path / day).mkdir()
+        Image.new("RGB", (64, 48)).save(tmp_path / day / "1.jpg")
+    (tmp_path / "boxes.csv").write_text("file,x0,y0,x1,y1\n1.jpg,1,2,30,40\n")
+    flags = [tmp_path / "monday", tmp_path / "tuesday", "--boxes", tmp_path / "boxes.csv", "--out", tmp_path / "out"]
+    with pytest.raises(UserError, match="names 1.jpg, which may be .*monday/1.jpg or .*tuesday/1.jpg; name them"):
+        run(*flags)
+    (tmp_path / "boxes.csv").write_text("file,x0,y0,x1,y1\nmonday/1.jpg,1,2,30,40\ntuesday/1.jpg,1,2,30,40\n")
+    run(*flags, "--no-overlays")
+    assert [len(image["persons"]) for image in told(tmp_path / "out")[0]["images"]] == [1, 1]
 
 
 def test_several_persons_an_image_and_cocos_results(photos, tmp_path):
