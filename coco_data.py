@@ -35,7 +35,7 @@ TEST: tuple[str, ...] = ()  # files of the test annotations; empty = TEST_SHARE 
 TEST_IMAGES = "images"  # folder of their images, or zip or tar
 CATEGORY = ""           # name of the category; empty = the only one that has keypoints
 PAIRS: tuple[str, ...] = ()  # joints that a mirror exchanges, right=left each; empty = as left and right in their names
-DIAMETER: tuple[str, ...] = ()  # two joints whose distance is the torso's; empty = left shoulder and right hip if named
+DIAMETER: tuple[str, ...] = ()  # the torso's ends, the upper first; empty = left shoulder and right hip if named so
 HEAD: tuple[str, ...] = ()  # two joints whose distance is the head's; empty = neck and head top if named so
 CHANNELS = "three"      # three | one: crops in colour, or as grey or depth images store it, in 8 or 16 bits
 SEED = 0                # 0 ... 4294967295: seed of the splits

@@ -155,12 +155,13 @@ def train(settings, group):
         raise UserError(f"{settings.weights} was trained with{'' if network.global_contrast else 'out'} "
                         "--global-contrast; set the same, or name other --weights")
     network.global_contrast = settings.global_contrast
-    if begun and settings.without and begun[1] != settings.without:
+    if begun and settings.without and begun.without != settings.without:
         raise UserError(f"{settings.weights} was trained on the part that --without {settings.without} leaves out, and "
                         "knows its labels by heart; begin with others")
-    if begun and begun[0] != persons.split:
+    if begun and begun.split != persons.split:
         print(f"warning: {settings.weights} was trained on another split of the persons: those held out here may be "
               "among them and their scores too good")
+    course.seen = begun.seen if begun else []
     network.to(device, memory_format=memory_format(device, settings.channels_last))
     model = distributed(network, group, settings.sync_batchnorm and not settings.freeze_batchnorm)
     if settings.compile:
@@ -276,7 +277,7 @@ def course_of(persons, rows, settings):
                 "skeleton": persons.skeleton.plain(), "pixels": persons.pixels.plain(),
                 "crop_size": persons.crop_size, "context": persons.context,
                 "global_contrast": settings.global_contrast, "split": persons.split, "test_set": persons.test_set,
-                "without": settings.without, "parts": parts, "best_epoch": course.best_epoch,
+                "seen": course.seen, "without": settings.without, "parts": parts, "best_epoch": course.best_epoch,
                 "history": course.history,
                 "settings": plain_settings(settings),
                 "provenance": provenance(settings, sum(row["seconds"] for row in course.history), persons.device)}

@@ -12,7 +12,8 @@ Writes  checkpoints/stage2_<joint>.pt       a finished joint's weights, of its b
 Next    python test_stage2.py; for a third stage python generate_train_output.py --stage 2
 
 Joints that are finished are skipped and an interrupted one goes on, so the same command resumes a killed run.
-On several GPUs each trains its share of the joints: torchrun --nproc-per-node 4 train_stage2.py
+On several GPUs each trains its share of the joints: torchrun --nproc-per-node 4 train_stage2.py; a single network for
+all joints is trained by one.
 """
 from deeppose.errors import UserError, run  # first, so that Ctrl-C while the others load is answered in a line
 
@@ -49,7 +50,15 @@ from networks.backbones import load_initial_weights
 from networks.folding import folded
 from networks.integral import IntegralNet
 from networks.pose_refiner import BEYOND, PoseRefiner, begun_as
-from networks.trained_stages import CASCADE, SHARED, cascade_path, load_cascade_checkpoint, load_stage1, load_stages
+from networks.trained_stages import (
+    CASCADE,
+    ROUNDING,
+    SHARED,
+    cascade_path,
+    load_cascade_checkpoint,
+    load_stage1,
+    load_stages,
+)
 
 DATA_DIR = "data"                # prepared arrays
 CHECKPOINT_DIR = "checkpoints"   # weights
@@ -125,9 +134,12 @@ def main(argv=None):
         mixed = mixed_precision(settings.mixed_precision, group.device)
         if group.size > 1:
             print(f"{group.size} processes; the first, whose epochs these are, trains {', '.join(group.own(names))}")
-        for name in group.own(names):
+        elif len(names) < group.size:
+            print("note: one network is trained by one process; the others wait")
+        own = group.own(names)
+        for number, name in enumerate(own, 1):
             with claimed(settings.checkpoint_dir, f"stage {settings.stage} {name}"):
-                train_network(name, kind(name, data, settings), settings, mixed, cores)
+                train_network(name, kind(name, data, settings), settings, mixed, cores, own[number:])
         group.wait()
         if group.first:
             write_log(settings, persons.skeleton)
@@ -136,8 +148,12 @@ def main(argv=None):
                                ("data_dir", "checkpoint_dir"), "for one more stage"))
 
 
-def train_network(name, learner, settings, mixed, cores):
-    """Train, or go on training, one joint's network (or the one of all); learner: of KINDS."""
+def train_network(name, learner, settings, mixed, cores, rest):
+    """Train, or go on training, one joint's network (or the one of all).
+
+    learner  of KINDS
+    rest     names of those that come after it
+    """
     data, device, skeleton = learner.data, learner.data.device, learner.data.persons.skeleton
     before, measure = learner.scores(None), progress(skeleton)
     course = course_of(name, learner, settings, before["area"])
@@ -157,7 +173,7 @@ def train_network(name, learner, settings, mixed, cores):
 
     seed = settings.seed + 1000 * (skeleton.index(name) if name != SHARED else 0)  # whatever was trained before
     torch.manual_seed(seed)
-    network = learner.new_network()
+    network, course.seen = learner.new_network()
     network.to(device, memory_format=memory_format(device, settings.channels_last))
     model = torch.compile(network, dynamic=False) if settings.compile else network
     optimiser = make_optimiser(settings.optimiser, network.parameters(), settings.learning_rate, settings.weight_decay,
@@ -169,7 +185,7 @@ def train_network(name, learner, settings, mixed, cores):
         return learning_rate_at(epoch, settings.epochs, settings.learning_rate, settings.schedule,
                                 settings.warmup_epochs, settings.step_epochs, settings.step_factor)
 
-    with course.told(name):
+    with course.told(name, rest=rest):
         for epoch in course.epochs(settings.epochs):
             watch = Stopwatch()
             order, generator = epoch_generators(device, epoch, seed)
@@ -205,7 +221,8 @@ def course_of(name, learner, settings, baseline):
                 "flip_test": data.errors.flip_test, "refines": data.errors.fingerprint, **learner.facts(course.network),
                 "dataset": data.persons.dataset["dataset"], "split": data.persons.split,
                 "skeleton": data.persons.skeleton.plain(), "pixels": data.persons.pixels.plain(),
-                "test_set": data.persons.test_set, "best_epoch": course.best_epoch, "history": course.history,
+                "test_set": data.persons.test_set, "seen": course.seen, "best_epoch": course.best_epoch,
+                "history": course.history,
                 "settings": plain_settings(settings),
                 "provenance": provenance(settings, sum(row["seconds"] for row in course.history), data.device)}
 
@@ -241,11 +258,12 @@ class JointLearner:
         return pairs.repeat_interleave(times_a_pass(self.data, self.settings)[pairs[:, 0]], 0)
 
     def new_network(self):
+        """The network before training, and [split, test set] of each that its weights were trained on."""
         chosen = self.settings
         if chosen.crop_size < SMALLEST_CROP:
             raise UserError(f"--crop-size {chosen.crop_size}: AlexNet's smallest is {SMALLEST_CROP}")
         return CascadeNet(chosen.crop_size, chosen.width, chosen.dropout, len(self.targets), chosen.loss,
-                          image_channels=self.data.persons.pixels.channels)
+                          image_channels=self.data.persons.pixels.channels), []
 
     def batches(self, chosen, outside, generator):
         return batches(self.data, chosen, outside, generator, self.settings)
@@ -281,6 +299,9 @@ class PoseLearner:
         if settings.crop_size % PoseRefiner.input_step:
             raise UserError(f"--crop-size {settings.crop_size}: --network pose_refiner needs a multiple of "
                             f"{PoseRefiner.input_step}")
+        if settings.upright and not persons.skeleton.diameter:
+            raise UserError("--upright turns windows with the torso, which these persons' skeleton does not have; use "
+                            "--no-upright")
         return PoseData(persons, settings.data_dir, settings.stage, settings.sigma, settings.upright,
                         settings.agreement)
 
@@ -298,13 +319,13 @@ class PoseLearner:
             if not isinstance(first, IntegralNet):
                 raise UserError(f"--weights stage1: stage 1 in {chosen.checkpoint_dir} is no integral network; name "
                                 "other --weights")
-            return begun_as(first, **own)
+            return begun_as(first, **own), []
         network = PoseRefiner(chosen.backbone, len(persons.skeleton.joints), image_channels=persons.pixels.channels,
                               **own)
-        if (begun := load_initial_weights(network, chosen.weights)) and begun[0] != persons.split:
+        if (begun := load_initial_weights(network, chosen.weights)) and begun.split != persons.split:
             print(f"warning: {chosen.weights} was trained on another split of the persons: those held out here may "
                   "be among them and their scores too good")
-        return network
+        return network, begun.seen if begun else []
 
     def batches(self, chosen, outside, generator):
         return pose_batches(self.data, chosen, outside, generator, self.settings)
@@ -337,7 +358,8 @@ def print_skipped(name, finished, data, settings, path):
 
 def of_other_output(checkpoint, data):
     """Whether a finished network was trained on other output of the stage before than what is here."""
-    return (checkpoint["refines"], checkpoint["flip_test"]) != (data.errors.fingerprint, data.errors.flip_test)
+    return (checkpoint["refines"], checkpoint["flip_test"]) != (data.errors.fingerprint, data.errors.flip_test) \
+        or not math.isclose(checkpoint["smallest_diameter"], data.errors.smallest_diameter, rel_tol=ROUNDING)
 
 
 def chosen_joints(settings, skeleton):

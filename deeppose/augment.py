@@ -66,7 +66,8 @@ def mirror_joints(joints, flipped, mirror):
 def random_colour(count, generator, strength, channels=3):
     """Changes of brightness, contrast and each channel's gain, for `sample_windows`.
 
-    strength  0 = none; 0.4 = contrast and channel gains within 0.6 ... 1.4, brightness within 0.4 standard deviations
+    strength  0 = none; 0.4 = contrast within 0.6 ... 1.4, times each channel's gain within 0.8 ... 1.2, and each
+              channel's offset within 0.4 standard deviations
     Returns   factors and offsets on normalised channels, (count, channels, 1, 1) both; None where strength is 0
     """
     if not strength:

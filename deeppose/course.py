@@ -43,6 +43,8 @@ class Course:
         self.begun, self.history, self.best_epoch, self.weights = secrets.token_hex(8), [], 0, None
         self.restarted, self.replaces, self.finished, self.early = False, "", False, early
         self.kept = {}  # what others have added, and of which epoch's weights
+        self.since = 0   # the epoch from which on patience counts
+        self.seen = []   # [split, test set] of each training that the initial weights came from
         self.steps = []  # rows of a finer log, which stand with their epochs: an epoch that is done anew adds its again
 
     @property
@@ -97,6 +99,7 @@ class Course:
                 raise UserError(f"{self.last} was begun with other settings ({changed}); {more}use the same, or run: "
                                 f"{self.again}")
             print(f"note: settings changed on resuming: {changed}")
+            self.since = len(state["history"])
         if self._owner() not in (None, state["begun"], state["replaces"]):
             raise UserError(f"{self.final} is not what {self.last} belongs to; move one of them away, or run: "
                             f"{self.again}")
@@ -115,7 +118,8 @@ class Course:
                 raise Failure(f"{self.last.resolve()} is broken: {error}; run: {self.again}") from None
             self.begun, self.history, self.finished = state["begun"], state["history"], state["finished"]
             self.best_epoch, self.weights, self.replaces = state["best_epoch"], state["weights"], state["replaces"]
-            self.steps = state.get("steps", [])  # which older ones lack
+            self.steps, self.seen = state.get("steps", []), state.get("seen", [])  # which older ones lack
+            self.since = self.since or state.get("since", 0)
         else:
             self.weights = clones(network)
         final = self._final()
@@ -128,7 +132,7 @@ class Course:
     def epochs(self, count, patience=0):
         """The numbers of the epochs to go, from 0; fewer where `patience` epochs have brought nothing better."""
         for epoch in range(len(self.history), count):
-            if patience and epoch - self.best_epoch >= patience:
+            if patience and epoch - max(self.best_epoch, self.since) >= patience:
                 print(f"no better epoch for {patience} epochs: stopped")
                 return
             yield epoch
@@ -164,18 +168,22 @@ class Course:
             self._save() if keep else self.last.unlink()
 
     @contextlib.contextmanager
-    def told(self, name, curves=None):
+    def told(self, name, curves=None, rest=()):
         """Say on an interruption how to go on, and draw what there is.
 
         name    what is trained
         curves  picture to draw of the log, at the end as well, or None
+        rest    names of what the same command would have trained after it
         """
         try:
             yield
         except KeyboardInterrupt:
             count = len(self.history)
-            print(f"\n{name}: {count} epoch{'s' * (count != 1)} stand{'s' * (count == 1)}; the same command goes on"
-                  + (", without --restart" if self.restarted else ""))
+            how = "the same command goes on" + ", without --restart" * self.restarted
+            if self.restarted and rest:
+                how = (f"the same command goes on with --joints {name} in place of --restart; and then, with --restart "
+                       f"--joints {' '.join(rest)}, trains what it has not come to")
+            print(f"\n{name}: {count} epoch{'s' * (count != 1)} stand{'s' * (count == 1)}; {how}")
             with contextlib.suppress(Failure):
                 self._draw(curves)
             raise
@@ -220,8 +228,8 @@ class Course:
             save_checkpoint(self.last, {
                 "model": self.network.state_dict(), "optimiser": self.optimiser.state_dict(),
                 "average": self.average.state_dict() if self.average else None, "weights": self.weights,
-                **{name: getattr(self, name) for name in ("begun", "replaces", "history", "steps", "best_epoch",
-                                                          "ties", "settings", "finished")}})
+                **{name: getattr(self, name) for name in ("begun", "replaces", "history", "steps", "since", "seen",
+                                                          "best_epoch", "ties", "settings", "finished")}})
 
 
 def restore(state, network, optimiser, average):

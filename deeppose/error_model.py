@@ -174,8 +174,8 @@ class ErrorSampler:
 class PoseErrorSampler(ErrorSampler):
     """Draws errors of whole poses from the held-out residuals of one person each, as they come together.
 
-    turns  (M,) of the held-out persons' true poses, degrees (`inference.torso_turns`): an error is turned with the torso,
-           as where a leg is taken for the other one, or a pose is turned over
+    turns  (M,) of the held-out persons' true poses, degrees (`inference.torso_turns`): an error is turned with the
+           torso, as where a leg is taken for the other one, or a pose is turned over
     """
 
     def __init__(self, model, turns, device):

@@ -272,6 +272,8 @@ def show_persons(path, predicted, persons):
     middle = (len(order) - count) // 2
     chosen = np.concatenate([order[:count], order[middle:middle + count], order[len(order) - count:]])
     kinds = [kind for kind in ("best", "median", "worst") for _ in range(count)]
+    if not count:  # one or two persons
+        chosen, kinds = order, ["best", "worst"][:len(order)]
     images, unit = persons.dataset["test"]["image"], "diam" if skeleton.diameter else "box"
     captions = [f"{kind}: {images[i]}, {errors[i]:.2f} {unit}" for kind, i in zip(kinds, chosen)]
     crops, margin = persons.boxes_shown(chosen.tolist())

@@ -3,6 +3,7 @@ import copy
 import math
 import os
 import pickle
+from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
@@ -161,6 +162,15 @@ def resnets():
             if models.get_model_builder(name).__module__ == models.resnet.__name__]
 
 
+@dataclass
+class Begun:
+    """What a checkpoint that a network begins with was trained on: its split, without which part of it (--without), and
+    [split, test set] of it and of all that it began with itself."""
+    split: str
+    without: str
+    seen: list
+
+
 def load_initial_weights(model, source):
     """Initialise a stage-1 network.
 
@@ -170,7 +180,7 @@ def load_initial_weights(model, source):
             anything else: a file. With the state_dict of the same torchvision network, or the package's: its backbone;
             a checkpoint of train_stage1.py, or of a pose refiner for another: all of it, global_contrast as well
             A backbone's weights are of three channels: for one they are summed, see `_to_grey`
-    Returns the split that the checkpoint was trained on, and without which part of it; None without a checkpoint
+    Returns Begun; None without a checkpoint
     Raises  UserError where the weights can't be had or do not fit, Failure where the file holds none.
     """
     name = model.arguments["backbone"]
@@ -193,7 +203,8 @@ def load_initial_weights(model, source):
                             "name other --weights")
         model.load_state_dict(weights)
         model.global_contrast = state.get("global_contrast", False) is True
-        return state["split"], state.get("without", "")
+        return Begun(state["split"], state.get("without", ""),
+                     [[state["split"], state.get("test_set")], *state.get("seen", [])])
     if fault := weights_fault(state):
         raise Failure(f"{source} {fault}; {_expected(name)}")
     if model.image_channels == 1:

@@ -1,5 +1,6 @@
 """Trained stages, read from their checkpoints once and run on prepared persons."""
 import hashlib
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from .pose_refiner import PoseRefiner
 from .stage1 import NETWORKS
 
 SHARED = "shared"  # in place of a joint's name where one network serves all joints
+ROUNDING = 1e-3    # relative: by less than that windows may differ, as by another processor's arithmetic
 
 # what checkpoints must hold
 STAGE1 = {"network": dict, "weights": dict, "input_size": int, "dataset": str, "split": str, "settings": dict,
@@ -94,7 +96,8 @@ class CascadeStage:
 
     def folded(self, bfloat16=False):
         """The same, only to look: see folding."""
-        fast = {network: folded(network, bfloat16) for network, _ in self.networks.values()}
+        fast = {network: folded(network, bfloat16)
+                for network in dict.fromkeys(network for network, _ in self.networks.values())}  # once each
         return replace(self, networks={joint: (fast[network], output)
                                        for joint, (network, output) in self.networks.items()})
 
@@ -181,11 +184,15 @@ def load_stage1(checkpoint_dir, persons, device):
 
 
 def _of_other_split(checkpoint, path, persons):
-    """Whether test persons may be among those that a network was trained on; prints that, and a note where others were
-    held out. Older cascades do not tell."""
-    if persons is None or checkpoint.get("split", persons.split) == persons.split:
+    """Whether test persons may be among those that a network, or the one that it began as, was trained on; prints that,
+    and a note where others were held out. Older cascades do not tell."""
+    if persons is None:
         return False
-    if persons.test_set == checkpoint.get("test_set"):
+    splits = [[checkpoint.get("split", persons.split), checkpoint.get("test_set")], *checkpoint.get("seen", [])]
+    others = [test_set for split, test_set in splits if split != persons.split]
+    if not others:
+        return False
+    if all(test_set == persons.test_set for test_set in others):
         print(f"note: {path} was trained on another split of the same data: other persons were held out, the test "
               "persons are the same")
         return False
@@ -263,14 +270,21 @@ def load_cascade(checkpoint_dir, stage, skeleton, pixels, persons, device):
     if len({c["kind"] for c in checkpoints}) > 1:
         raise UserError(f"the stage-{stage} networks in {folder} are of several kinds; remove those of one: "
                         f"stage{stage}_{SHARED}.pt, or a joint each")
-    if any(fact != facts[0] for fact in facts):
+    if not all(_alike(fact, facts[0]) for fact in facts):
         raise UserError(f"the stage-{stage} networks in {folder} were trained with different windows or on different "
-                        f"output; run: python train_stage2.py --stage {stage} --restart")
+                        f"output; run: python train_stage2.py --stage {stage}: it names those to train anew, with "
+                        "--restart --joints NAMES")
     more = checkpoints[0]["more"]  # which change poses as weights do; AlexNets have none
     before = facts[0]["refines"] + (repr(sorted(more.items())) if more else "")
     return CASCADES[checkpoints[0]["kind"]](networks, **facts[0],
                                             fingerprint=_fingerprint(before, *checkpoints),
                                             other_split=any([_of_other_split(*of, persons) for of in splits.values()]))
+
+
+def _alike(facts, others):
+    """Whether facts of two networks of a stage agree, numbers but for what another processor's arithmetic changes."""
+    return all(math.isclose(value, others[name], rel_tol=ROUNDING) if isinstance(value, float) else
+               value == others[name] for name, value in facts.items())
 
 
 def load_stages(checkpoint_dir, persons, device, last=None):

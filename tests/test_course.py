@@ -135,6 +135,30 @@ def test_a_network_that_came_from_elsewhere_is_not_replaced(tmp_path):
         course(tmp_path).left(resume=True)
 
 
+def test_patience_begins_again_where_settings_changed(tmp_path):
+    it = course(tmp_path)
+    go(it, [5.0, 4.0, 3.0])
+    it.finish()
+    changed = {"epochs": 9, "rate": 1.0, "device": "cpu"}
+    again = course(tmp_path, changed)
+    begin(again, again.left(resume=True))
+    assert list(again.epochs(9, patience=2)) == [3, 4]
+    go(again, [2.0])
+    third = course(tmp_path, changed)  # after an interruption
+    begin(third, third.left())
+    assert list(third.epochs(9, patience=2)) == [4]
+
+
+def test_a_restart_of_several_that_is_interrupted_says_how_the_rest_comes_to_it(tmp_path, capsys):
+    it = course(tmp_path)
+    it.left(restart=True)
+    with pytest.raises(KeyboardInterrupt), it.told("neck", rest=["head_top", "r_knee"]):
+        go(it, [1.0])
+        raise KeyboardInterrupt
+    told = capsys.readouterr().out
+    assert "with --joints neck in place of --restart; and then, with --restart --joints head_top r_knee, trains" in told
+
+
 def test_patience_counts_over_interruptions_and_not_one_epoch_more(tmp_path):
     it = course(tmp_path)
     go(it, [5.0, 4.0, 3.0])

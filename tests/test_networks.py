@@ -28,7 +28,7 @@ from deeppose.settings import _constants
 from deeppose.skeletons import LSP
 from deeppose.training import make_optimiser, train_one_epoch
 from networks import efficientnet_lite
-from networks.backbones import load_initial_weights, resnets
+from networks.backbones import Begun, load_initial_weights, resnets
 from networks.depthwise import Depthwise
 from networks.efficientnet_lite import EfficientNetLite0, SamePadding
 from networks.heatmap import HeatmapNet
@@ -307,7 +307,9 @@ def test_initial_weights_from_a_checkpoint_are_all_of_it(tmp_path):
     source, model = (ResNetRegressor("resnet18", joints=3) for _ in range(2))
     content = {"weights": source.state_dict(), "split": "abc"}
     torch.save(content, tmp_path / "stage1.pt")
-    assert load_initial_weights(model, str(tmp_path / "stage1.pt")) == ("abc", "")
+    assert load_initial_weights(model, str(tmp_path / "stage1.pt")) == Begun("abc", "", [["abc", None]])
+    torch.save(content | {"without": "1/2", "test_set": "t", "seen": [["old", "o"]]}, tmp_path / "later.pt")
+    assert load_initial_weights(model, str(tmp_path / "later.pt")) == Begun("abc", "1/2", [["abc", "t"], ["old", "o"]])
     assert all(torch.equal(value, model.state_dict()[name]) for name, value in source.state_dict().items())
     with pytest.raises(UserError, match=r"another network.* head.3.bias is \(28,\) here and \(6,\) there"):
         load_initial_weights(ResNetRegressor("resnet18"), str(tmp_path / "stage1.pt"))

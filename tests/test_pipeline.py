@@ -644,6 +644,31 @@ def test_a_network_trained_where_test_persons_were_training_persons_is_told_of(c
     assert len(told) == 2 and "stage2_" in told[1]
 
 
+def test_what_initial_weights_have_seen_is_carried_on(trained, copy, capsys):
+    begun = torch.load(copy / "checkpoints/stage1.pt", weights_only=True)
+    torch.save(begun | {"split": "another", "test_set": "another"}, copy / "begun.pt")
+    step(train_stage1, copy, *STAGE1, "--weights", str(copy / "begun.pt"), "--restart")
+    told = torch.load(copy / "checkpoints/stage1.pt", weights_only=True)
+    assert told["seen"] == [["another", "another"]] and told["split"] == begun["split"]
+    capsys.readouterr()
+    step(step3, copy)
+    assert "stage1.pt was trained on another split of the data: test persons" in capsys.readouterr().out
+    assert json.loads((copy / "runs/stage1.json").read_text())["other_split"] is True
+
+
+def test_networks_whose_windows_differ_by_rounding_make_one_stage(copy):
+    paths = sorted((copy / "checkpoints").glob("stage2_*.pt"))
+    for factor, refused in ((1 + 1e-6, False), (1.01, True)):
+        checkpoint = torch.load(paths[0], weights_only=True)
+        paths[0].unlink()
+        torch.save(checkpoint | {"smallest_diameter": factor * checkpoint["smallest_diameter"]}, paths[0])
+        if refused:
+            with pytest.raises(UserError, match="it names those to train anew, with --restart --joints NAMES"):
+                step(step6, copy)
+        else:
+            step(step6, copy)
+
+
 def test_a_later_stage_trained_on_another_split_is_told_of(copy, capsys):
     for path in sorted((copy / "checkpoints").glob("stage2_*.pt"))[:2]:
         checkpoint = torch.load(path, weights_only=True)
