@@ -178,7 +178,7 @@ def test_runs_that_are_not_of_these_persons_are_refused(folder):
     with pytest.raises(UserError, match="not found"):
         run(folder, "first", "third.npy")
     arrays.save(folder / "few/stage1_predictions.npy", np.zeros((4, 14, 2), np.float32), "predictions")
-    with pytest.raises(UserError, match="has 4 persons with 14 joints, the test persons are 10.*; name another --other"):
+    with pytest.raises(UserError, match="has 4 persons with 14 joints, the test persons are 10.*; name another --oth"):
         run(folder, "first", "few")
     with pytest.raises(UserError, match="the test persons are 10 with 14; name another --data-dir"):
         run(folder, "few", "first")

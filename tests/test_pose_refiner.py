@@ -443,6 +443,8 @@ def test_depth_images_and_a_skeleton_that_is_three_joints(tmp_path, capsys):
     prepare(tmp_path, Skeleton(("nose", "tail", "hump")), 16)
     step(train_stage1, tmp_path, *STAGE1)
     step(generate_train_output, tmp_path)
+    with pytest.raises(UserError, match="--upright turns windows with the torso, which these persons' skeleton does"):
+        step(train_stage2, tmp_path, *REFINER, "--upright")
     step(train_stage2, tmp_path, *REFINER)
     row = final(tmp_path)["history"][0]
     assert {"pck_box", "pck_box_before", "pck_box_area", "area_before"} <= row.keys() and "pdj" not in row

@@ -193,3 +193,12 @@ def test_the_script_looks_at_boxes_round_the_truth_where_asked(tmp_path, monkeyp
     step3.main(flags)
     assert "box_extensions" not in json.loads((tmp_path / "stage1.json").read_text())
     assert "no fair score" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("count, shown", [(1, ["best"]), (2, ["best", "worst"]), (3, ["best", "median", "worst"])])
+def test_few_persons_are_shown_as_well(tmp_path, monkeypatch, count, shown):
+    persons, told = persons_of(SNAIL, count), []
+    monkeypatch.setattr(testing, "contact_sheet", lambda path, crops, skeleton, poses, captions, columns: told.extend(
+        caption.partition(":")[0] for caption, _ in zip(captions, crops, strict=True)))
+    testing.show_persons(tmp_path / "x.png", persons.truth + 1, persons)
+    assert told == shown
