@@ -228,7 +228,7 @@ def _read_tar_member(archive, info):
 
 
 def _too_large(size):
-    return Unreadable(f"{size:,} bytes or more, expected at most {LARGEST_FILE:,}")
+    return Unreadable(f"{size:,} bytes or more, expected at most {LARGEST_FILE:,}; scale it down or compress it")
 
 
 def _zip(path):

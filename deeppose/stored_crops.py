@@ -267,6 +267,8 @@ def decode(read, member, channels=3, upright=False):
         raise
     except UnidentifiedImageError:
         raise Unreadable("not an image") from None
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise Unreadable(f"more than {Image.MAX_IMAGE_PIXELS // 10 ** 6} million pixels; scale it down") from None
     except Exception as error:  # a broken image makes Pillow raise nearly anything
         raise Unreadable(archives.in_words(error)) from None
 
