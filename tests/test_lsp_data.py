@@ -575,7 +575,7 @@ def test_grey_images_of_16_bits_keep_their_shades(content):
     (encoded(Image.fromarray(GREY.astype("<f4")), "TIFF"), "floating-point numbers; save it with 8 or 16 bits"),
     (encoded(Image.fromarray((GREY * 2).astype("<i4")), "TIFF"), "grey values of 0 to 131070; save it with 8 or 16"),
     (encoded(Image.fromarray((GREY - 9).astype("<i4")), "TIFF"), "grey values of -9 to 65526"),
-    (encoded(Image.new("1", (10000, 10000)), "PNG"), "100000000 pixels"),
+    (encoded(Image.new("1", (10000, 10000)), "PNG"), "more than 89 million pixels; scale it down"),
     (encoded(Image.new("RGB", (40, 30)), "EPS"), "not an image"),  # which Pillow has another program draw
     (encoded(Image.new("RGB", (40, 30)), "PNG")[:60], "truncated"), (b"", "not an image"), (b"text", "not an image"),
     (encoded(Image.new("RGB", (40, 30)), "PNG")[:33] + bytes(300), "."),

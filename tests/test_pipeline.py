@@ -222,7 +222,7 @@ def test_networks_trained_on_another_stage_1_are_told_of(copy, capsys):
     assert "neck: finished already, skipped" in (text := capsys.readouterr().out) and "--restart" in text
     step(train_stage2, copy, *STAGE2, "--epochs", "1", "--joints", "neck", "--restart")
     assert "trained with another --sigma or on other output, and a stage is used only where" in capsys.readouterr().out
-    with pytest.raises(UserError, match="different output; run: python train_stage2.py --stage 2 --restart"):
+    with pytest.raises(UserError, match="different output; run: python train_stage2.py --stage 2: it names"):
         step(step6, copy)
 
 
