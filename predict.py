@@ -175,6 +175,8 @@ def predict(settings, inputs, missing, others, boxes_of):
         if not found:
             raise Failure(f"none of the inputs can be used, as told above ({len(unusable)}); nothing is written")
 
+    if settings.overwrite and not coco:
+        output_paths(settings.out, True)[-1].unlink(missing_ok=True)  # an earlier run's, of other pictures
     films = [found[one.path] for one in inputs if one.video and one.path in found]
     what = [counted(len(found) - len(films), "photograph")] * (len(found) > len(films) or not films)
     what += [f"{counted(len(films), 'video')} of {counted(sum(films), 'frame')}"] * bool(films)

@@ -300,8 +300,8 @@ def load_stages(checkpoint_dir, persons, device, last=None):
                                device)
         if cascade is None:
             if last is not None:
-                raise UserError(f"no trained stage {number} in {Path(checkpoint_dir).resolve()}; "
-                                f"run: python train_stage2.py --stage {number}")
+                raise UserError(f"no trained stage {number} in {Path(checkpoint_dir).resolve()}, which has "
+                                f"{number - 1}; run: python train_stage2.py --stage {number}")
             break
         if cascade.refines != stages[-1].fingerprint:
             print(f"warning: stage {number} was trained on the output of other weights than those of stage "

@@ -250,7 +250,9 @@ def test_overlays_lie_as_the_photographs_do_and_nothing_is_replaced_unasked(phot
     before = (out / "predictions.json").read_bytes()
     with pytest.raises(UserError, match="is there already; --overwrite replaces it"):
         run(tree, "--out", out, *PLAIN)
+    (out / "predictions_coco.json").write_text("[]")  # an earlier run's
     run(tree, "--out", out, "--overwrite", *PLAIN)
+    assert not (out / "predictions_coco.json").exists()
     strip = [json.loads(text)["images"] for text in (before, (out / "predictions.json").read_bytes())]
     assert strip[0] == strip[1]  # what it drew before is no photograph
     with pytest.raises(UserError, match="is one of the inputs"):
