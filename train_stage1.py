@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from deeppose.augment import cut_out, half_bodies, mirror_joints, random_colour, random_windows
+from deeppose.augment import cut_out, mirror_joints, random_colour, random_windows
 from deeppose.checkpoints import plain_settings
 from deeppose.claims import claimed
 from deeppose.course import Course
@@ -100,7 +100,6 @@ ROTATION = 30.0                  # 0 ... 180: largest random turn either way, de
 SCALE = (0.8, 1.25)              # 0.1 ... 10, rising: range of random window sides, boxes; grey beyond the stored crop
 SHIFT = 0.1                      # 0 ... 1: largest random shift along x and y, in boxes
 FLIP = 0.5                       # 0 ... 1: probability of mirroring, left and right exchanged
-HALF_BODY = 0.0                  # 0 ... 1: probability of looking at the upper or the lower half of the person alone
 CUT_OUT = 0.0                    # 0 ... 1: probability of a grey rectangle somewhere in the window
 COLOUR = 0.2                     # 0 ... 1: strength of random brightness, contrast and tint; 0 = none
 
@@ -133,8 +132,6 @@ def train(settings, group):
     """group: the processes of torchrun, or this one alone; each works on its share of every batch."""
     device, cores = group.device, Cores(settings.threads)
     persons = load_persons(settings.data_dir, "train", device, settings.images)
-    if settings.half_body and not persons.skeleton.lower:
-        raise UserError("--half-body: the skeleton does not tell the body's lower half; leave it out")
     rows = rows_of(persons, settings, group)
     course = course_of(persons, rows, settings)
     state = course.left(settings.resume, settings.restart)
@@ -304,12 +301,9 @@ def batches(persons, chosen, generator, settings):
     mirror = torch.tensor(persons.skeleton.mirror, device=persons.device)
     channels = persons.pixels.channels
     buffer = image_buffer(max(map(len, chosen)), settings.input_size, persons.device, channels)
-    halves = torch.tensor(persons.skeleton.halves, device=persons.device)
     for rows, (crops, places) in zip(chosen, persons.crop_batches(chosen), strict=True):
         truth_px = persons.joints_px[rows]
         squares = box_squares(len(rows), persons.crop_size, persons.context, persons.device)
-        if settings.half_body:
-            squares = half_bodies(*squares, truth_px, halves, generator, settings.half_body)
         windows, flipped = random_windows(*squares, generator, settings.rotation, settings.scale, settings.shift,
                                           settings.flip)
         joints_px = mirror_joints(truth_px, flipped, mirror)

@@ -14,25 +14,6 @@ def uniform(count, low, high, generator):
     return torch.rand(count, device=generator.device, generator=generator) * (high - low) + low
 
 
-def half_bodies(centres, sides, joints_px, halves, generator, probability, margin=1.5, least=0.4):
-    """Squares round the upper or the lower half of some persons, in place of those given (Wang et al., 2018).
-
-    centres, sides  (B, 2), (B,) crop pixels
-    joints_px       (B, J, 2), NaN = not annotated
-    halves          (2, J) bool, the joints of either half
-    margin          side of the new square, in the longer side of the half's joint bounding box
-    least           side at least, in the given side
-    Returns         centres, sides; as given where fewer than three of the half's joints are annotated
-    """
-    count = len(sides)
-    mine = halves[(uniform(count, 0, 1, generator) < 0.5).long()] & ~joints_px.isnan().any(-1)  # (B, J)
-    low = joints_px.where(mine[..., None], torch.inf).amin(1)
-    high = joints_px.where(mine[..., None], -torch.inf).amax(1)
-    chosen = (uniform(count, 0, 1, generator) < probability) & (mine.sum(1) >= 3)
-    span = torch.maximum(margin * (high - low).amax(1), least * sides)
-    return torch.where(chosen[:, None], (low + high) / 2, centres), torch.where(chosen, span, sides)
-
-
 def random_windows(centres, sides, generator, rotation=0.0, scale=(1.0, 1.0), shift=0.0, flip=0.0, turns=0.0):
     """Windows that differ from squares by a random turn, scale, shift and mirroring.
 

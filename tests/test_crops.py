@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import deeppose.crops
-from deeppose.augment import cut_out, half_bodies, mirror_joints, random_colour, random_windows
+from deeppose.augment import cut_out, mirror_joints, random_colour, random_windows
 from deeppose.crops import (
     box_squares,
     box_windows,
@@ -200,7 +200,6 @@ def test_maps_of_no_window_of_nan_and_of_side_0():
     none = torch.Generator()
     squares = box_squares(0, 96, 1.5)
     assert random_windows(*squares, none, **STRONG)[0].shape == (0, 2, 3)
-    assert half_bodies(*squares, nothing[0], torch.tensor(LSP.halves), none, 0.5)[0].shape == (0, 2)
     assert cut_out(torch.zeros(0, 3, 8, 8), none, 1.0).shape == (0, 3, 8, 8)
     assert random_colour(0, none, 0.2)[0].shape == (0, 3, 1, 1)
 
@@ -221,20 +220,6 @@ def test_random_windows_keep_to_their_limits_and_each_knob_matters():
     assert 38 < angles.abs().max() <= 40.001
     assert draw(flip=1.0)[1].all()
     assert torch.linalg.det(draw(flip=1.0)[0][:, :, :2]).max() < 0
-
-
-def test_half_bodies_look_at_the_joints_of_one_half():
-    joints = torch.full((400, 14, 2), torch.nan)
-    joints[:, 0], joints[:, 1], joints[:, 2] = torch.tensor([[10.0, 80], [20, 60], [30, 40]])  # a right leg
-    joints[:, 6], joints[:, 7] = torch.tensor([[50.0, 20], [52, 22]])  # too little of an upper half
-    halves, squares = torch.tensor(LSP.halves), box_squares(400, 96, 1.5)
-    assert halves.sum(1).tolist() == [8, 6]
-    centres, sides = half_bodies(*squares, joints, halves, torch.Generator().manual_seed(0), 0.5)
-    moved = (centres != squares[0]).any(1)
-    assert 60 < moved.sum() < 140  # half of those that look at the legs
-    assert torch.allclose(centres[moved], torch.tensor([20.0, 60.0])) and (sides[moved] == 60).all()
-    assert torch.equal(sides[~moved], squares[1][~moved])
-    assert torch.equal(half_bodies(*squares, joints, halves, torch.Generator(), 0.0)[0], squares[0])
 
 
 def test_cut_out_greys_a_rectangle():

@@ -302,11 +302,8 @@ def first_batch(data, *flags):
     return next(train_stage1.batches(persons, [torch.arange(24)], torch.Generator().manual_seed(0), settings))
 
 
-def test_half_bodies_are_seen_larger_and_cut_out_is_a_grey_rectangle(trained):
+def test_cut_out_is_a_grey_rectangle(trained):
     images, joints = (it.clone() for it in first_batch(trained / "data"))
-    halves, half_joints = (it.clone() for it in first_batch(trained / "data", "--half-body", "1"))
-    spans = [(it.nan_to_num(-9).amax(1) - it.nan_to_num(9).amin(1)).amax(1) for it in (joints, half_joints)]
-    assert (spans[1] > 1.1 * spans[0]).float().mean() > 0.8  # the same body in a smaller window
     covered, same_joints = first_batch(trained / "data", "--cut-out", "1")
     assert torch.equal(joints, same_joints)
     for plain, cut in zip(images, covered):
