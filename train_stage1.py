@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from deeppose.augment import cut_out, mirror_joints, random_colour, random_windows
+from deeppose.augment import mirror_joints, random_colour, random_windows
 from deeppose.checkpoints import plain_settings
 from deeppose.claims import claimed
 from deeppose.course import Course
@@ -100,7 +100,6 @@ ROTATION = 30.0                  # 0 ... 180: largest random turn either way, de
 SCALE = (0.8, 1.25)              # 0.1 ... 10, rising: range of random window sides, boxes; grey beyond the stored crop
 SHIFT = 0.1                      # 0 ... 1: largest random shift along x and y, in boxes
 FLIP = 0.5                       # 0 ... 1: probability of mirroring, left and right exchanged
-CUT_OUT = 0.0                    # 0 ... 1: probability of a grey rectangle somewhere in the window
 COLOUR = 0.2                     # 0 ... 1: strength of random brightness, contrast and tint; 0 = none
 
 COLLAPSE_EPOCH = 5               # 0 ... 100000: from this epoch on, warn if predictions hardly spread; 0 = never
@@ -309,7 +308,6 @@ def batches(persons, chosen, generator, settings):
         joints_px = mirror_joints(truth_px, flipped, mirror)
         colour = random_colour(len(rows), generator, settings.colour, channels)
         images = sample_windows(crops, places, windows, settings.input_size, reduction, colour, buffer, persons.pixels)
-        images = cut_out(images, generator, settings.cut_out)
         yield images, to_window(joints_px, windows)
 
 

@@ -50,7 +50,6 @@ REGRESSION = {"--network": "regression", "--dropout": 0}
 # name -> what differs from RECIPE; the first row is RECIPE itself, the best ideas come next
 CHOICES = {
     "recipe": {},
-    "cut-out": {"--cut-out": 0.5},
     "rotation to 60 degrees": {"--rotation": 60},
     "rotation to 80 degrees": {"--rotation": 80},
     "scale 0.6 to 1.6": {"--scale": (0.6, 1.6)},

@@ -16,7 +16,7 @@ NONSENSE = {
                  "--largest-unreadable 2", "--duplicate-distance 256", "--copy-flip 1.5", "--seed -1"],
     "train_stage1": ["--epochs 0", "--batch-size 0", "--batch-size -8", "--scale 0 1", "--scale 1.2 0.8",
                      "--learning-rate -1", "--learning-rate 0", "--average-decay 2", "--average-decay 1",
-                     "--dropout 1", "--dropout -0.1", "--flip 1.5", "--cut-out -1", "--colour -1",
+                     "--dropout 1", "--dropout -0.1", "--flip 1.5", "--colour -1",
                      "--momentum -1", "--weight-decay -1", "--step-epochs 9 3", "--clip 0", "--clip -1",
                      "--patience -1", "--warmup-epochs -1", "--frozen-stages -1", "--frozen-stages 99",
                      "--input-size 0", "--input-size -32", "--network integral --input-size 40",

@@ -56,22 +56,3 @@ def random_colour(count, generator, strength, channels=3):
     gains = uniform((count, 1, 1, 1), 1 - strength, 1 + strength, generator) \
         * uniform((count, channels, 1, 1), 1 - strength / 2, 1 + strength / 2, generator)
     return gains, uniform((count, channels, 1, 1), -strength, strength, generator)
-
-
-def cut_out(images, generator, probability, sides=(0.1, 0.4)):
-    """Grey out a rectangle of some images, as something in front of the person would (DeVries & Taylor, 2017).
-
-    images  (B, C, H, W) normalised, changed in place
-    sides   least and largest of the rectangle, in the image's
-    Returns images
-    """
-    if not probability:
-        return images
-    count, device = len(images), images.device
-    inside = [uniform(count, 0, 1, generator) < probability]
-    for axis in (2, 3):
-        ticks = (torch.arange(images.shape[axis], device=device) + 0.5) / images.shape[axis]
-        away = (ticks - uniform((count, 1), 0, 1, generator)).abs() < uniform((count, 1), *sides, generator) / 2
-        inside.append(away)  # (B, H), (B, W)
-    covered = inside[0][:, None, None] & inside[1][:, :, None] & inside[2][:, None, :]
-    return images.masked_fill_(covered[:, None], 0.0)

@@ -100,7 +100,7 @@ def _trained(number, checkpoints):
                                   for each in checkpoints]),
              "best epoch": _together(best),
              "optimiser": setting("optimiser", "learning_rate", "schedule", "batch_size", "loss"),
-             "augmentation": setting("rotation", "scale", *["shift"] * (not alexnets), "flip", "cut_out", "colour"),
+             "augmentation": setting("rotation", "scale", *["shift"] * (not alexnets), "flip", "colour"),
              "seed": fact("seed", "settings"), "minutes": _minutes(history or origins)}
     facts |= {name: fact(name, "provenance") for name in ("commit", "hardware", "threads", "command")}
     facts["finished"] = " to ".join(dict.fromkeys((dates[0], dates[-1]))) if dates else "not told"

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import deeppose.crops
-from deeppose.augment import cut_out, mirror_joints, random_colour, random_windows
+from deeppose.augment import mirror_joints, random_colour, random_windows
 from deeppose.crops import (
     box_squares,
     box_windows,
@@ -15,7 +15,7 @@ from deeppose.crops import (
     to_crop,
     to_window,
 )
-from deeppose.pixels import RGB, Pixels
+from deeppose.pixels import RGB
 from deeppose.skeletons import LSP
 
 MEAN, STD = ([value / 255 for value in values] for values in (RGB.mean, RGB.deviation))
@@ -200,7 +200,6 @@ def test_maps_of_no_window_of_nan_and_of_side_0():
     none = torch.Generator()
     squares = box_squares(0, 96, 1.5)
     assert random_windows(*squares, none, **STRONG)[0].shape == (0, 2, 3)
-    assert cut_out(torch.zeros(0, 3, 8, 8), none, 1.0).shape == (0, 3, 8, 8)
     assert random_colour(0, none, 0.2)[0].shape == (0, 3, 1, 1)
 
 
@@ -220,43 +219,3 @@ def test_random_windows_keep_to_their_limits_and_each_knob_matters():
     assert 38 < angles.abs().max() <= 40.001
     assert draw(flip=1.0)[1].all()
     assert torch.linalg.det(draw(flip=1.0)[0][:, :, :2]).max() < 0
-
-
-def test_cut_out_greys_a_rectangle():
-    images = torch.ones(300, 3, 20, 20)
-    covered = cut_out(images.clone(), torch.Generator().manual_seed(0), 0.5, sides=(0.5, 0.5)) == 0
-    assert 120 < covered.any(3).any(2).any(1).sum() < 180
-    full = covered[:, 0].sum((1, 2)).max()
-    assert 81 <= full <= 121  # half of either side
-    for image in covered[:, 0]:
-        rows, columns = image.any(1).sum(), image.any(0).sum()
-        assert image.sum() == rows * columns  # a rectangle
-    assert torch.equal(cut_out(images, torch.Generator(), 0.0), images)
-
-
-@pytest.mark.parametrize("side", [20.0, 200.0])  # within the crop, and beyond its edges
-def test_colours_are_factors_and_offsets_on_what_is_seen(side):
-    crops = torch.randint(0, 256, (40, 48, 48, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(4))
-    windows = make_windows(torch.full((40, 2), 23.5), torch.full((40,), side), torch.full((40,), 10.0))
-    gains, offsets = random_colour(40, torch.Generator().manual_seed(5), 0.3)
-    plain = see(crops, windows, 16)
-    coloured = sample_windows(crops, torch.arange(40), windows, 16, colour=(gains, offsets))
-    assert torch.allclose(coloured, plain * gains + offsets, atol=1e-4)
-    assert 0.7 * 0.85 <= gains.min() < 0.8 and 1.2 < gains.max() <= 1.3 * 1.15 and offsets.abs().max() <= 0.3
-    assert random_colour(40, torch.Generator(), 0.0) is None
-
-
-@pytest.mark.parametrize("reduction", [1, 3])
-def test_sixteen_bits_and_one_channel_are_seen_as_they_are(reduction):
-    depth = np.random.default_rng(0).integers(0, 2 ** 16, (2, 24, 24, 1)).astype(np.uint16)
-    pixels = Pixels(1, 16, (30000.0,), (9000.0,))
-    crops, windows = torch.from_numpy(depth.view(np.int16)), box_windows(2, 24, 1.0)
-    seen = sample_windows(crops, torch.arange(2), windows, 24 // reduction, reduction, pixels=pixels)
-    means = depth.astype(float).reshape(2, 24 // reduction, reduction, 24 // reduction, reduction).mean((2, 4))
-    assert seen.shape == (2, 1, 24 // reduction, 24 // reduction)
-    np.testing.assert_allclose(seen[:, 0], (means - 30000) / 9000, atol=1e-4)  # of a deviation: a count in 16 bits
-    away = sample_windows(crops, torch.arange(2), windows + torch.tensor([0, 0, 500.0]), 8, 1, pixels=pixels)
-    assert (away == 0).all()
-    eight = sample_windows(torch.from_numpy((depth >> 8).astype(np.uint8)), torch.arange(2), windows, 24, 1,
-                           pixels=Pixels(1, 8, (100.0,), (35.0,)))
-    np.testing.assert_allclose(eight[..., 0], ((depth >> 8)[:, None, ..., 0][..., 0] - 100.0) / 35, atol=1e-4)

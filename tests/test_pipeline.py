@@ -25,7 +25,6 @@ from deeppose.distributed import Group
 from deeppose.errors import Failure, UserError
 from deeppose.persons import load_persons
 from deeppose.report_files import notes_of
-from deeppose.settings import parse_settings
 from deeppose.skeletons import LSP
 from deeppose.validation import spread_of
 from networks.trained_stages import load_stages, run_with_confidence
@@ -290,27 +289,6 @@ def test_every_knob_of_stage_1_changes_what_is_learnt(trained, tmp_path, flags):
         shutil.copytree(trained / "data", reference / "data")
         step(train_stage1, reference, *base)
     assert not same(changed, weights(reference / "checkpoints/stage1.pt"))
-
-
-PLAIN = ["--rotation", "0", "--scale", "1", "1", "--shift", "0", "--flip", "0", "--colour", "0", "--seed", "3"]
-
-
-def first_batch(data, *flags):
-    """Images and joints (window frame) of the training persons as stage 1 sees them."""
-    settings = parse_settings(vars(train_stage1), ["--input-size", "64", *PLAIN, *flags])
-    persons = load_persons(data, "train", torch.device("cpu"))
-    return next(train_stage1.batches(persons, [torch.arange(24)], torch.Generator().manual_seed(0), settings))
-
-
-def test_cut_out_is_a_grey_rectangle(trained):
-    images, joints = (it.clone() for it in first_batch(trained / "data"))
-    covered, same_joints = first_batch(trained / "data", "--cut-out", "1")
-    assert torch.equal(joints, same_joints)
-    for plain, cut in zip(images, covered):
-        changed = (plain != cut).any(0)
-        rows, columns = changed.any(1).nonzero()[:, 0], changed.any(0).nonzero()[:, 0]
-        inside = cut[:, rows.min():rows.max() + 1, columns.min():columns.max() + 1]
-        assert not inside.any() and 2 < len(rows) < 28 and 2 < len(columns) < 28  # 0.1 to 0.4 of 64, less at an edge
 
 
 def test_a_data_set_can_come_several_times_a_pass():

@@ -246,7 +246,7 @@ def test_depth_of_sixteen_bits_is_augmented_in_its_one_channel():
     it = persons(LSP, depth, Pixels(1, 16, (30000.0,), (5000.0,)))
     images, _ = first_batch(it)
     assert images.shape == (8, 1, 64, 64) and torch.allclose(images[:, 0, 20:40, 20:40], torch.tensor(2.0))
-    images, _ = first_batch(it, "--colour", "0.3", "--cut-out", "1")
+    images, _ = first_batch(it, "--colour", "0.3")
     assert images.shape == (8, 1, 64, 64) and images[:, 0, 32, 32].std() > 0.1
 
 
