@@ -97,15 +97,15 @@ def given_boxes(settings, inputs):
         raise UserError(f"{' and '.join(given)} are both given; leave one of them out")
     if given == ["--boxes"]:
         boxes = read_boxes(settings.boxes)
-        if unnamed := [one.path for one in inputs if boxes.name_of(one.path) is None]:
+        names = [boxes.name_of(one.path) for one in inputs]
+        if unnamed := [one.path for one, name in zip(inputs, names) if name is None]:
             if len(unnamed) == len(inputs):
                 raise UserError(f"{os.path.abspath(settings.boxes)} names none of the inputs, such as "
                                 f"{unnamed[0]}; it must name them by their paths, or by the ends of these")
             print(f"note: {settings.boxes} does not name {len(unnamed)} of {len(inputs)} inputs, such as {unnamed[0]}: "
                   "nobody is looked for there")
         named = {}
-        for one in inputs:
-            name = boxes.name_of(one.path)
+        for one, name in zip(inputs, names):
             if name is not None and (other := named.setdefault(name, one.path)) != one.path:
                 raise UserError(f"{os.path.abspath(settings.boxes)} names {name}, which may be {other} or {one.path}; "
                                 "name them there with their folders")
