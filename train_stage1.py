@@ -154,9 +154,8 @@ def train(settings, group):
     if begun and settings.without and begun.without != settings.without:
         raise UserError(f"{settings.weights} was trained on the part that --without {settings.without} leaves out, and "
                         "knows its labels by heart; begin with others")
-    if begun and begun.split != persons.split:
-        print(f"warning: {settings.weights} was trained on another split of the persons: those held out here may be "
-              "among them and their scores too good")
+    if begun:
+        begun.warn_of_other_split(settings.weights, persons.split)
     course.seen = begun.seen if begun else []
     network.to(device, memory_format=memory_format(device, settings.channels_last))
     model = distributed(network, group, settings.sync_batchnorm and not settings.freeze_batchnorm)

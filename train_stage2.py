@@ -322,9 +322,9 @@ class PoseLearner:
             return begun_as(first, **own), []
         network = PoseRefiner(chosen.backbone, len(persons.skeleton.joints), image_channels=persons.pixels.channels,
                               **own)
-        if (begun := load_initial_weights(network, chosen.weights)) and begun.split != persons.split:
-            print(f"warning: {chosen.weights} was trained on another split of the persons: those held out here may "
-                  "be among them and their scores too good")
+        begun = load_initial_weights(network, chosen.weights)
+        if begun:
+            begun.warn_of_other_split(chosen.weights, persons.split)
         return network, begun.seen if begun else []
 
     def batches(self, chosen, outside, generator):

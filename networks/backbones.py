@@ -170,6 +170,12 @@ class Begun:
     without: str
     seen: list
 
+    def warn_of_other_split(self, source, split):
+        """Print a warning where that split is not the one of the persons who are to be trained on."""
+        if self.split != split:
+            print(f"warning: {source} was trained on another split of the persons: those held out here may be among "
+                  "them and their scores too good")
+
 
 def load_initial_weights(model, source):
     """Initialise a stage-1 network.
