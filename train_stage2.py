@@ -134,8 +134,9 @@ def main(argv=None):
         mixed = mixed_precision(settings.mixed_precision, group.device)
         if group.size > 1:
             print(f"{group.size} processes; the first, whose epochs these are, trains {', '.join(group.own(names))}")
-        elif len(names) < group.size:
-            print("note: one network is trained by one process; the others wait")
+        if len(names) < group.size:
+            print(f"note: a network is trained by one process; {group.size - len(names)} of {group.size} have none and "
+                  "wait")
         own = group.own(names)
         for number, name in enumerate(own, 1):
             with claimed(settings.checkpoint_dir, f"stage {settings.stage} {name}"):
