@@ -1,7 +1,7 @@
 """What minutes of training buy: stage 1 on LSP + LSPe, light backbone from ImageNet weights, trained for several times.
 
-Each time has settings of its own, chosen for two cores of an AMD EPYC that compute in bfloat16 and are otherwise idle;
-where a machine is faster or slower, what it took is what is told, and which machine that was.
+Each time has settings of its own, chosen for two otherwise idle cores that compute in bfloat16: an AMD EPYC's for 15,
+30 and 60 minutes, an Intel Xeon's, half as fast, for 120. What it took is what is told, and which machine that was.
 
 Reads   the raw archives in RAW_DIR
 Writes  results/lsp_minutes.json  scores beside minutes, with the flags of each
@@ -31,7 +31,7 @@ DEVICE = "auto"                 # auto, cpu, cuda, cuda:1, mps
 
 # minutes aimed at -> what differs from the preset lite, which is one of them
 CHOICES = {"15": {"--input-size": 128, "--epochs": 10}, "30": {"--input-size": 160, "--epochs": 14},
-           "60": {"--input-size": 192, "--epochs": 20}, "120": {"--input-size": 224, "--epochs": 32}}
+           "60": {"--input-size": 192, "--epochs": 20}, "120": {"--input-size": 224, "--epochs": 20}}
 
 
 def main(argv=None):
