@@ -1,6 +1,4 @@
 """Found poses drawn over a photograph: the person's right, left and middle in colours, what is in doubt faded."""
-import math
-
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -16,6 +14,7 @@ SMOOTHING = 3                  # lines are drawn so many times larger and reduce
 LINES_PER_PERSON = 55          # the extent of a pose, in widths of its lines
 THINNEST, THICKEST = 2.0, 36.0  # lines, overlay pixels
 FADED = 0.35                   # opacity of what is in doubt
+STEPS = (0, -1, 1, -2, 2)      # lines up or down that a joint's name may move out of another's way
 
 
 def overlay(photo, poses, skeleton, faded, names=False, smallest=SMALLEST):
@@ -38,8 +37,11 @@ def overlay(photo, poses, skeleton, faded, names=False, smallest=SMALLEST):
         picture = picture.copy()
     # image pixels to those of the picture, centres at integers in both
     scale = np.array(picture.size) / photo.size
-    for pose, doubt in zip(poses, faded, strict=True):
-        draw_pose(picture, (pose + 0.5) * scale - 0.5, skeleton, np.where(doubt, FADED, 1.0), names)
+    shown = [(pose + 0.5) * scale - 0.5 for pose in poses]
+    for pose, doubt in zip(shown, faded, strict=True):
+        draw_pose(picture, pose, skeleton, np.where(doubt, FADED, 1.0))
+    if names:  # after all poses, which would cover them
+        write_names(picture, shown, skeleton)
     return picture
 
 
@@ -51,7 +53,7 @@ def on_screen(image):
     return Image.fromarray(looks.on_screen(values.astype(np.uint8 if bits_of(image) == 8 else np.uint16)[:, :, None]))
 
 
-def draw_pose(picture, joints, skeleton, opacity, names=False):
+def draw_pose(picture, joints, skeleton, opacity):
     """Draw one pose onto a picture.
 
     joints   (J, 2) picture pixels; NaN = missing
@@ -62,7 +64,7 @@ def draw_pose(picture, joints, skeleton, opacity, names=False):
         return
     reach = 4 * max(picture.size)  # a wild prediction is out of sight all the same
     joints = np.where(known[:, None], np.clip(joints, -reach, 2 * reach), np.nan)
-    width = np.clip(np.ptp(joints[known], axis=0).max() / LINES_PER_PERSON, THINNEST, THICKEST)
+    width = line_width(joints)
     margin = 3 * width
     low = np.maximum(np.floor(joints[known].min(0) - margin), 0).astype(int)
     high = np.minimum(np.ceil(joints[known].max(0) + margin) + 1, picture.size).astype(int)
@@ -78,8 +80,12 @@ def draw_pose(picture, joints, skeleton, opacity, names=False):
     for points, colour, _ in marks:  # wide enough for the rim that the mask smooths
         _draw(draw, points, colour, width / 2 + 1)
     picture.paste(colours, corner, _mask(size, marks, width / 2))
-    if names:
-        _write_names(picture, joints, skeleton, width)
+
+
+def line_width(joints):
+    """Of a pose's lines, in picture pixels: joints (J, 2), NaN = missing, but not all of them."""
+    extent = np.nanmax(joints, axis=0) - np.nanmin(joints, axis=0)
+    return float(np.clip(extent.max() / LINES_PER_PERSON, THINNEST, THICKEST))
 
 
 def _marks(joints, skeleton, opacity):
@@ -109,18 +115,45 @@ def _draw(draw, points, colour, half_width):
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), colour)
 
 
-def _write_names(picture, joints, skeleton, width):
+def write_names(picture, poses, skeleton):
+    """Write the name of each joint in the picture beside it, where it covers least of joints and other names.
+
+    poses  list of (J, 2) picture pixels; NaN = missing
+    """
     from matplotlib import get_data_path  # only here: its font has more letters than Pillow's
-    font = ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf", max(10, round(2.5 * width)))
-    draw = ImageDraw.Draw(picture)
-    for (x, y), name in zip(joints.tolist(), skeleton.joints, strict=True):
-        if not math.isfinite(x) or not math.isfinite(y):
-            continue
-        left = skeleton.side([name]) == "right"  # seen from the front, the person's right is on the left
-        room = 2 * width + font.getlength(name)
-        left = x > room and (left or x + room > picture.width)
-        draw.text((x - 2 * width if left else x + 2 * width, y), name, INK, font, anchor="rm" if left else "lm",
-                  stroke_width=max(1, round(width / 2)), stroke_fill=OUTLINE)
+    poses = [joints for joints in poses if np.isfinite(joints).any()]
+    draw, taken = ImageDraw.Draw(picture), np.vstack([np.empty((0, 4)), *(
+        np.hstack([joints - line_width(joints), joints + line_width(joints)]) for joints in poses)])
+    taken = taken[np.isfinite(taken).all(1)]
+    for joints in poses:
+        width = line_width(joints)
+        font = ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf", max(10, round(2.5 * width)))
+        stroke = max(1, round(width / 2))
+        for joint in joints[:, 1].argsort():  # from the top down
+            (x, y), name = joints[joint].tolist(), skeleton.joints[joint]
+            if not (0 <= x < picture.width and 0 <= y < picture.height):
+                continue
+            length, line = font.getlength(name), sum(font.getmetrics()) + stroke
+            ways = [("rm", x - 2 * width, x - 2 * width - length), ("lm", x + 2 * width, x + 2 * width)]
+            if skeleton.side([name]) != "right":  # whose place is on the left, as seen from the front
+                ways.reverse()
+            ways.append(("mm", x, x - length / 2))
+            inside = [way[:2] for way in ways if 0 < way[2] < picture.width - length] or [ways[-1][:2]]
+            places = [((at, y + step * line), anchor) for step in STEPS for anchor, at in inside
+                      if step or anchor != "mm" or len(inside) == 1]
+            boxes = np.array([draw.textbbox(at, name, font, anchor, stroke_width=stroke) for at, anchor in places])
+            best = int(overlap(boxes, taken).argmin())  # the first of the least: the nearest
+            taken, (low, high) = np.vstack([taken, boxes[best]]), boxes[best].reshape(2, 2)
+            if places[best][0][1] != y:  # a line leads to a name that had to move
+                draw.line([(x, y), tuple(np.clip((x, y), low, high).tolist())], INK)
+            draw.text(places[best][0], name, INK, font, places[best][1], stroke_width=stroke, stroke_fill=OUTLINE)
+
+
+def overlap(boxes, others):
+    """How much of each box others lie on: (N, 4) and (M, 4) left, top, right, bottom -> (N,) area."""
+    low = np.maximum(boxes[:, None, :2], others[:, :2])
+    high = np.minimum(boxes[:, None, 2:], others[:, 2:])
+    return (high - low).clip(0).prod(2).sum(1)
 
 
 def save_overlay(path, picture):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from PIL import Image
+from PIL import Image, ImageDraw
 
 import lsp_data
 import predict
@@ -21,7 +21,7 @@ from deeppose.devices import has_bfloat16
 from deeppose.errors import Failure, UserError
 from deeppose.inputs import find_inputs
 from deeppose.looks import COLOURS
-from deeppose.overlays import draw_pose, on_screen
+from deeppose.overlays import draw_pose, on_screen, overlap, write_names
 from deeppose.person_boxes import read_boxes, squares
 from deeppose.persons import load_persons
 from deeppose.photos import Photo, read_photo
@@ -606,6 +606,28 @@ def test_sides_have_colours_and_doubtful_joints_fade():
     draw_pose(picture, np.full((14, 2), np.nan), LSP, opacity)
     draw_pose(picture, np.full((14, 2), 1e9), LSP, opacity)
     assert np.asarray(picture).tolist() == pixels.tolist()
+
+
+def test_names_keep_out_of_each_others_way(monkeypatch):
+    boxes = []
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", lambda draw, at, name, ink, font, anchor, stroke_width, **more:
+                        boxes.append(draw.textbbox(at, name, font, anchor, stroke_width=stroke_width)))
+
+    def written(poses):
+        boxes.clear()
+        write_names(Image.new("RGB", (400, 300)), poses, LSP)
+        return np.array(boxes)
+
+    joints = np.full((14, 2), np.nan)
+    joints[:9] = np.linspace((60, 150), (340, 150), 9)  # an outstretched row, nearer than the names are long
+    for poses in ([joints], [joints, np.full((14, 2), np.nan), joints + (0, 120)]):
+        own = written(poses)
+        assert len(own) == 9 * np.isfinite(poses).any((1, 2)).sum()
+        assert overlap(own, own).tolist() == np.prod(own[:, 2:] - own[:, :2], axis=1).tolist()  # only on themselves
+    assert not len(written([np.full((14, 2), 1e9)]))
+    for x in (1, 398):  # near an edge it stays whole
+        box, = written([np.where(np.arange(14)[:, None] == 0, (x, 150.0), np.nan)])
+        assert 0 <= box[0] < box[2] <= 400 and box[1] < 150 < box[3]
 
 
 def test_flags_may_stand_between_paths(photos, tmp_path):
