@@ -32,6 +32,10 @@ def main(argv=None):
         names = [name for name in preset_names() if not name.startswith("demo")]  # whose figures demo.py draws
         raise UserError(f"run.py runs a preset: python run.py --preset NAME, one of {', '.join(names)}, or a .toml "
                         "file")
+    if settings.preset.startswith("demo") and settings.preset in preset_names():
+        own = settings.preset.removeprefix("demo").removeprefix("_")
+        raise UserError(f"the figures of {settings.preset!r} are drawn by demo.py; run: python demo.py"
+                        + f" --dataset {own}" * bool(own))
     preset, folder = read_preset(settings.preset), Path(settings.folder, Path(settings.preset).stem)
     prepare = importlib.import_module(preset.get("data", "lsp_data"))
     steps = steps_of(settings.preset, prepare, settings.stages or preset.get("stages", 2))

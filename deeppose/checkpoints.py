@@ -43,7 +43,8 @@ def load_checkpoint(path, made_by, kinds=None):
     except FileNotFoundError:
         deeper = path.parent / "checkpoints"  # of a folder of run.py
         there = (deeper / path.name).is_file()
-        raise UserError(f"{where} not found; " + (f"did you mean {deeper}?" if there else f"run: {made_by}")) from None
+        what = where if path.parent.is_dir() else f"the folder {where.parent}"
+        raise UserError(f"{what} not found; " + (f"did you mean {deeper}?" if there else f"run: {made_by}")) from None
     except OSError as error:
         raise Failure(f"{where} can't be read: {error.strerror or error}; see what keeps it") from None
     except pickle.UnpicklingError:  # torch's own words go on to advise how to open it nevertheless

@@ -441,13 +441,14 @@ def test_after_stage_1_comes_what_the_preset_goes_on_with(copy, stages, script, 
     (train_stage1, "data/train_images.npy", "train_images.npy not found; run: python lsp_data.py"),
     (step3, "checkpoints/stage1.pt", "stage1.pt not found; run: python train_stage1.py"),
     (generate_train_output, "checkpoints/stage1.pt", "stage1.pt not found; run: python train_stage1.py"),
+    (step3, "checkpoints", "the folder .*checkpoints not found; run: python train_stage1.py"),
     (train_stage2, "data/train_output.npy", "train_output.npy not found; run: python generate_train_output.py"),
     (train_stage2, "data/error_model.npz", "error_model.npz not found; run: python generate_train_output.py"),
     (step6, "checkpoints/stage2_*.pt", "no trained stage 2 in .*; run: python train_stage2.py"),
 ], ids=lambda value: value.__name__ if hasattr(value, "__name__") else None)
 def test_what_is_missing_names_the_step_that_makes_it(copy, script, missing, message):
     for path in list(copy.glob(missing)):
-        path.unlink()
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     with pytest.raises(UserError, match=message):
         step(script, copy)
 

@@ -269,6 +269,9 @@ def test_run_py_takes_all_steps_of_a_preset(monkeypatch, tmp_path, capsys):
     with pytest.raises(UserError, match="python run.py --preset NAME, one of alexnet-.*, paper, paper-cpu, scratch, "
                                         "small, or"):
         run_script.main([])
+    for name, command in (("demo", "python demo.py$"), ("demo_mpii", "python demo.py --dataset mpii$")):
+        with pytest.raises(UserError, match=f"'{name}' are drawn by demo.py; run: {command}"):
+            run_script.main(["--preset", name])
 
 
 def test_the_demos_preset_holds_what_the_demo_says():
