@@ -136,8 +136,10 @@ def roads_of(settings, tests, trained, persons, groups):
     if 1 not in trained or not (rows or settings.photos):
         if settings.photos or settings.persons:
             raise UserError(f"{Path(settings.checkpoint_dir).resolve()} holds no trained stage 1, which the road needs;"
-                            " run: python train_stage1.py, or name another --checkpoint-dir")
-        return [], "Not shown: there is no trained stage 1 here." if 1 not in trained else \
+                            " run: python train_stage1.py, or name another --checkpoint-dir, such as "
+                            "checkpoints/released")
+        return [], "Not shown: there is no trained stage 1 here; --checkpoint-dir names another folder, such as " \
+            "checkpoints/released." if 1 not in trained else \
             "Not shown: there are no predictions of test persons here; --photos shows a photograph's.", None, []
     device = choose_device(settings.device)
     stages = load_stages(settings.checkpoint_dir, persons if rows else None, device)
