@@ -51,7 +51,7 @@ DETECTOR = "none"               # none, or for several persons torchvision's, e.
 DETECTOR_WEIGHTS = "coco"       # coco, torchvision's, downloaded once; or a file of them
 LEAST_SCORE = 0.6               # 0 ... 1: of what a detector takes for a person
 BOX_MARGIN = 1.2                # 0.1 ... 10: longer sides of such a box that are looked at; of a predictions.json's 1
-MARGIN = 1.32                   # 0.1 ... 10: side of a later pass's box, in extents of the joints found; LSP's 1.32
+MARGIN: float | None = None     # 0.1 ... 100: side of a later pass's box, in extents of the joints; none = as trained
 SMOOTHING = 0                   # 0 ... 100: frames to each side to smooth videos over; 1 = leave out single jumps alone
 OVERLAYS = True                 # draw the poses over photographs and videos
 NAMES = False                   # write each joint's name beside it

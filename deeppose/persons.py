@@ -12,6 +12,7 @@ from .errors import Failure, UserError
 from .feeding import crops_fit, stream
 from .pixels import RGB, Pixels, pixels_of
 from .skeletons import Skeleton, skeleton_of
+from .stored_crops import extents
 
 FIRST = f"{arrays.PREPARE}, or the step 1 of another data set"
 
@@ -110,6 +111,15 @@ class Persons(Crops):
         """Step 1's group of each training person, (N,) of numbers: near-duplicate photographs and a film's neighbouring
         frames share one. Older dataset.json do not tell them, and photographs' names (N,) stand for them."""
         return np.array(self.dataset.get("train_groups") or _photographs(self.dataset["train"]))
+
+    @property
+    def box_extents(self):
+        """Median side of the training persons' boxes, in extents of their joints, of those who have as many joints
+        annotated as the middle one has; None where those lie at one place."""
+        rows = ~self.held_out & (np.array(self.dataset["train"].get("copy", np.zeros(len(self.held_out)))) == 0)
+        known = np.isfinite(self.truth).all(2).sum(1)
+        longer = extents(self.truth[rows & (known >= np.median(known[rows]))])
+        return float(np.median(self.box_side / longer[longer > 0])) if longer.any() else None
 
     def parts(self, count):
         """Which of `count` parts of the training persons each belongs to, (N,) int of 1 ... count; 0 = a validation

@@ -35,7 +35,7 @@ class Posing:
     passes            looks at each person at most: the first at the box given, each later one at a box round what was
                       found, where that is another
     flip_test         whether stage 1 averages with the mirrored window; a cascade expects what it was trained on
-    margin            side of a later box, in extents of the joints found
+    margin            side of a later box, in extents of the joints found; None = as the boxes were in training
     doubt             mean confidence, stage 1's own, below which a photograph is searched; 0 = never
     batch_size        persons a step
     least_confidence  of a joint that a later box goes by
@@ -43,11 +43,13 @@ class Posing:
     bfloat16          compute in that
     """
 
-    def __init__(self, stages, device, passes=2, flip_test=True, margin=1.32, doubt=0.4, batch_size=16,
+    def __init__(self, stages, device, passes=2, flip_test=True, margin=None, doubt=0.4, batch_size=16,
                  least_confidence=0.2, same=0.65, bfloat16=False):
         self.first, *self.cascades = (stage.folded(bfloat16) for stage in stages)
         self.device = device
-        self.passes, self.margin, self.doubt, self.batch_size = passes, margin, doubt, batch_size
+        self.margin = margin or self.first.box_extents
+        self.passes = passes if self.margin else 1  # a single joint does not tell where to look closer
+        self.doubt, self.batch_size = doubt, batch_size
         self.flip_test = flip_test_of(stages, flip_test)
         self.calibration = calibration_of(stages, self.flip_test)
         self.least_confidence, self.same = least_confidence, same

@@ -21,6 +21,7 @@ from .pose_refiner import PoseRefiner
 from .stage1 import NETWORKS
 
 SHARED = "shared"  # in place of a joint's name where one network serves all joints
+BOX_EXTENTS = 1.32  # LSP's, which older checkpoints do not tell
 ROUNDING = 1e-3    # relative: by less than that windows may differ, as by another processor's arithmetic
 
 # what checkpoints must hold
@@ -34,8 +35,8 @@ CASCADE = {"network": dict, "weights": dict, "sigma": (int, float), "smallest_di
 class Stage1:
     """network, its input's side in pixels, the split it was trained on, whether persons to test on may have been among
     those it was trained on, a fingerprint of the weights; and of what it was trained on, which whoever has no prepared
-    persons needs to know: skeleton, pixels, and side and context of the stored crops. calibrations: of its poses and of
-    those of stages after it, see calibrate.py."""
+    persons needs to know: skeleton, pixels, side and context of the stored crops, and the box's side in extents of the
+    joints, None where they have none. calibrations: of its poses and of those of stages after it, see calibrate.py."""
     network: torch.nn.Module
     input_size: int
     split: str
@@ -46,6 +47,7 @@ class Stage1:
     crop_size: int
     context: float
     calibrations: tuple = ()
+    box_extents: float | None = BOX_EXTENTS
 
     def predict(self, persons, rows, flip_test=False, batch_size=64, windows=None):
         """Poses of the chosen rows (M,), crop pixels (M, J, 2); windows (M, 2, 3) in place of the boxes."""
@@ -173,6 +175,9 @@ def load_stage1(checkpoint_dir, persons, device):
     if not 16 <= checkpoint["input_size"] <= 4096:
         raise Failure(f"{path.resolve()} is broken: its input_size is {checkpoint['input_size']}; run again: python "
                       "train_stage1.py")
+    box = checkpoint.get("box_extents", BOX_EXTENTS)
+    if box is not None and not (type(box) is float and 0 < box < 1e6):
+        raise Failure(f"{path.resolve()} is broken: its box_extents is {box}; run again: python train_stage1.py")
     kind = checkpoint.get("kind", "regression")
     if kind not in NETWORKS:
         raise Failure(f"{path.resolve()} holds a network {kind!r}; there are: {', '.join(NETWORKS)}")
@@ -180,7 +185,7 @@ def load_stage1(checkpoint_dir, persons, device):
     # older ones do not tell their crops, which were of these
     return Stage1(model, checkpoint["input_size"], checkpoint["split"], _of_other_split(checkpoint, path, persons),
                   _fingerprint("", checkpoint), skeleton, pixels, checkpoint.get("crop_size", 256),
-                  checkpoint.get("context", 1.5), _calibrations(checkpoint, path, skeleton))
+                  checkpoint.get("context", 1.5), _calibrations(checkpoint, path, skeleton), box)
 
 
 def _of_other_split(checkpoint, path, persons):

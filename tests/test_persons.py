@@ -11,11 +11,12 @@ import torch
 import lsp_data
 from deeppose import arrays
 from deeppose.errors import Failure, UserError
-from deeppose.persons import load_dataset, load_persons
+from deeppose.persons import Persons, load_dataset, load_persons
 from deeppose.pixels import RGB, Pixels
 from deeppose.skeletons import LSP
 
 CPU = torch.device("cpu")
+NAN = float("nan")
 DATASET = {
     "dataset": "lsp", "skeleton": LSP.plain(), "crop_size": 8, "context": 1.5,
     "train": {"source": ["lsp", "lsp", "lspet"], "image": ["im0001.jpg", "im0002.jpg", "im00001.jpg"]},
@@ -60,6 +61,22 @@ def test_both_splits_are_read(tmp_path):
         known = made_up(count, 0)
         assert np.array_equal(persons.crops, known["images"]) and np.array_equal(persons.truth, known["labels"])
         assert persons.crop_size == 8 and persons.box_side == 8 / 1.5 and persons.skeleton == LSP
+
+
+def test_boxes_are_told_in_extents_of_those_with_most_joints(tmp_path):
+    def of(extents, known, held_out, copies=None):
+        crops, joints_px = torch.zeros(len(extents), 12, 12, 3), torch.full((len(extents), 4, 2), NAN)
+        persons = Persons(crops, joints_px, None, np.array(held_out, bool), None, None, 1.5,
+                          {"train": {} if copies is None else {"copy": copies}})
+        for joints, extent, count in zip(joints_px, extents, known):
+            joints[:count] = torch.linspace(0, extent, count)[:, None] * torch.tensor([1, 0.5])
+        return persons.box_extents  # the box's side is 8
+
+    assert of([2, 4, 5], [4, 4, 4], [0, 0, 0]) == 2
+    assert of([2, 4, 5, 1, 1], [4, 4, 4, 1, 2], [0, 0, 0, 0, 0]) == 2  # who has fewer joints tells less
+    assert of([2, 4, 5, 8, 8, 8], [4] * 6, [0, 0, 0, 1, 1, 1]) == of([2, 4, 5, 8, 8], [4] * 5, [0] * 5,
+                                                                    [0, 0, 0, 1, 2]) == 2
+    assert of([0, 4, 4], [4] * 3, [0] * 3) == 2 and of([0, 0], [1, 1], [0, 0]) is None
 
 
 def test_fingerprints_tell_which_photographs_train_are_held_out_and_test(tmp_path):

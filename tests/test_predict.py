@@ -4,6 +4,7 @@ import io
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -173,6 +174,21 @@ def test_a_part_that_was_chosen_is_looked_at_by_all_stages_though_smaller_ones_a
     monkeypatch.setattr(posing, "_look", look)
     poses, = posing.find([Photo(Image.new("RGB", (240, 120)), (240, 120))], [None])
     assert poses.boxes[0, 2] == 120 and (poses.joints == 70).all()
+
+
+@pytest.mark.parametrize("box_extents, margin, side", [(2.5, None, 100), (2.5, 1.5, 60), (None, None, 240),
+                                                       (None, 1.5, 60)])
+def test_later_boxes_are_as_those_in_training(released, box_extents, margin, side, monkeypatch):
+    posing = Posing([replace(released[0], box_extents=box_extents)], torch.device("cpu"), margin=margin, doubt=0)
+    joints, looks = np.linspace((100, 40), (120, 80), 14), []
+
+    def look(photos, boxes):
+        looks.append(boxes)
+        return joints[None], np.ones((1, 14)), None
+
+    monkeypatch.setattr(posing, "_look", look)
+    poses, = posing.find([Photo(Image.new("RGB", (240, 120)), (240, 120))], [None])
+    assert np.isclose(poses.boxes[0, 2], side) and len(looks) == (1 if side == 240 else 2)
 
 
 def test_parts_cover_a_photograph_and_overlap():
