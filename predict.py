@@ -11,7 +11,7 @@ from deeppose.errors import Failure, UserError, run  # first, so that Ctrl-C whi
 
 import os
 import sys
-from collections import Counter
+from collections import Counter, deque
 from contextlib import nullcontext
 from itertools import groupby
 from pathlib import Path
@@ -268,16 +268,23 @@ def in_video(one, aim, posing, settings, bar):
         batches = videos.batches(videos.until_broken(film.frames, faults), settings.batch_size)
         looks = in_order(look_at, batches, looking_threads(settings.threads, posing.device))
         picture = videos.writing(Path(settings.out, one.name), film) if settings.overlays else nullcontext()
+        waiting = deque()  # what is to be drawn of frames whose neighbours are not all looked at yet
+
+        def poses_alone():
+            for frame, photo, (poses, coco) in (each for batch in looks for each in batch):
+                waiting.append((photo if settings.overlays else None, photo.size, frame.number, frame.seconds, coco))
+                yield poses
+
         with picture as add:
-            for recent, place in smoothing.windows((each for batch in looks for each in batch), settings.smoothing):
-                frame, photo, (poses, coco) = recent[place]
-                smooth = smoothing.smoothed([(pose.joints, pose.boxes) for _, _, (pose, _) in recent], place) \
+            for recent, place in smoothing.windows(poses_alone(), settings.smoothing):
+                poses, (photo, size, number, seconds, coco) = recent[place], waiting.popleft()
+                smooth = smoothing.smoothed([(pose.joints, pose.boxes) for pose in recent], place) \
                     if settings.smoothing else None
                 if add:
                     add(drawn(photo, poses.joints if smooth is None else smooth, poses.confidence, posing, settings,
-                              smallest=1), frame.seconds)
-                yield Found(one.path, photo.size, poses.joints, poses.confidence, poses.boxes, frame.number,
-                            frame.seconds, smoothed=smooth, **coco)
+                              smallest=1), seconds)
+                yield Found(one.path, size, poses.joints, poses.confidence, poses.boxes, number, seconds,
+                            smoothed=smooth, **coco)
                 bar.update()
                 empty = False
             if empty:
