@@ -10,6 +10,7 @@ from .errors import UserError
 
 VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".mts", ".m2ts",
           ".ogv")
+OUTPUT = "the folder for output"
 LONGEST = 150  # bytes of a picture's name: systems allow 255, and while it is written it has a longer one
 
 
@@ -38,9 +39,9 @@ def find_inputs(paths, out, listed=None):
     found, missing, others = [], [], 0
     for path in paths:
         for one in _listed(listed()) if path == "-" else [path]:
-            files, root, why, left = _expanded(one, out)
+            files, root, lost, left = _expanded(one, out)
             found += [(file, root) for file in files]
-            missing += [(one, why)] if why else []
+            missing += lost
             others += left
     unique = {}
     for file, root in found:
@@ -49,6 +50,7 @@ def find_inputs(paths, out, listed=None):
         told = "; ".join(f"{path}: {why}" for path, why in missing[:5])
         raise UserError(f"no photograph or video is found ({told or 'nothing is listed'}); name files, folders, "
                         "patterns, or - for a list on standard input")
+    missing = [(path, why) for path, why in missing if why != OUTPUT]  # which * names as well
     top = _common([root for _, root in unique.values()])
     inputs, taken = [], set()
     for file, _ in unique.values():
@@ -64,28 +66,30 @@ def _listed(content):
 
 
 def _expanded(path, out):
-    """Of one argument: its files; the folder that their names begin in; why there are none, or ""; how many are left
-    aside."""
+    """Of one argument: its files; the folder that their names begin in; list of (path, why) of what there is none of or
+    can't be listed; how many are left aside."""
     out = os.path.realpath(out)
     if os.path.isdir(path):
-        files, others = [], 0
-        for file in _below(path, {out}):
+        files, others, lost = [], 0, []
+        for file in _below(path, {out}, lost):
             if _is_shown(file):
                 files.append(file)
             else:
                 others += 1
-        why = "" if files else "the folder for output" if Path(os.path.realpath(path)).is_relative_to(out) \
-            else "a folder without photographs or videos"
-        return files, path, why, others
+        if not files and not lost:
+            lost = [(path, OUTPUT if Path(os.path.realpath(path)).is_relative_to(out) else
+                     "a folder without photographs or videos")]
+        return files, path, lost, others
     if os.path.lexists(path):
-        return [path], os.path.dirname(path), "", 0
+        return [path], os.path.dirname(path), [], 0
     if glob.has_magic(path):
         matching = [file for file in sorted(glob.glob(path, recursive=True)) if not os.path.isdir(file)]
         files = [file for file in matching if not Path(os.path.realpath(os.path.dirname(file))).is_relative_to(out)]
         shown = [file for file in files if _is_shown(file)] or files  # of a pattern such as *.dat all are meant
-        why = "" if files else "all that matches lies in the folder for output" if matching else "no file matches"
-        return shown, os.path.dirname(re.split(r"[*?[]", path)[0]), why, len(files) - len(shown)
-    return [], "", "not found", 0
+        lost = [] if files else [(path, "all that matches lies in the folder for output" if matching else
+                                  "no file matches")]
+        return shown, os.path.dirname(re.split(r"[*?[]", path)[0]), lost, len(files) - len(shown)
+    return [], "", [(path, "not found")], 0
 
 
 def _is_shown(file):
@@ -93,21 +97,25 @@ def _is_shown(file):
     return file.lower().endswith((*IMAGE_SUFFIXES, *VIDEOS))
 
 
-def _below(folder, seen):
+def _below(folder, seen, lost):
     """Paths of the files below a folder in the order of their names; linked folders are entered, but none a second
-    time, nor those that are `seen` already."""
+    time, nor those that are `seen` already. Folders that can't be listed are added to `lost`, with why."""
     here = os.path.realpath(folder)
     if here in seen:
         return
     seen.add(here)
-    with os.scandir(folder) as entries:
-        entries = sorted(entries, key=lambda entry: (entry.is_symlink(), by_numbers(entry.name)))
+    try:
+        with os.scandir(folder) as entries:
+            entries = sorted(entries, key=lambda entry: (entry.is_symlink(), by_numbers(entry.name)))
+    except OSError as error:
+        lost.append((folder, f"can't be listed: {error.strerror or error}"))
+        return
     for entry in entries:
         if not entry.is_dir() and not is_shadow(entry.name):
             yield entry.path
     for entry in entries:
         if entry.is_dir():
-            yield from _below(entry.path, seen)
+            yield from _below(entry.path, seen, lost)
 
 
 def by_numbers(name):
