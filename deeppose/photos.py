@@ -10,6 +10,7 @@ from .archives import Unreadable, in_words
 from .errors import Failure
 from .stored_crops import FORMATS, ORIENTATION, bits_of, eight_bits, one_channel, opaque
 
+QUARTER_TURNS = (5, 6, 7, 8)  # of EXIF's orientation; beyond 8 there is none
 LARGEST = 178_000_000  # pixels of an image; some 500 MB where it can't be reduced while it is read
 
 
@@ -82,7 +83,7 @@ def _photo(image, path, pixels, least_side):
         image.draft(None, tuple(max(1, side // reduction) for side in whole))
     image.load()
     drafted = round(whole[0] / image.width)
-    if drafted > 1 and orientation > 4:  # the sides will be exchanged
+    if drafted > 1 and orientation in QUARTER_TURNS:  # the sides will be exchanged
         whole = whole[::-1]
     ImageOps.exif_transpose(image, in_place=True)
     plain = one_channel(image) if pixels.channels == 1 else opaque(eight_bits(image), pixels.padding)

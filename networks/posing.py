@@ -8,6 +8,7 @@ import torch
 from deeppose.calibration import meaning
 from deeppose.person_boxes import shared
 from deeppose.persons import LooseCrops
+from deeppose.photos import reduction_to
 from deeppose.stored_crops import cut, enlarge, image_boxes, joint_boxes, to_image_px
 
 from .trained_stages import calibration_of, flip_test_of, probabilities
@@ -156,8 +157,9 @@ class Posing:
         last = None
         for crop, photo, square in zip(crops, photos, edges, strict=True):
             least_side = self._least_side(square[2] / first.context / max(photo.size))
-            if last != (id(photo), least_side):  # several squares of a photograph follow each other
-                last, (image, reduction) = (id(photo), least_side), photo.at(least_side, first.pixels)
+            wanted = id(photo), reduction_to(max(photo.size), least_side)
+            if last != wanted:  # several squares of a photograph follow each other
+                last, (image, reduction) = wanted, photo.at(least_side, first.pixels)
             crop[:] = cut(image, square / reduction, first.crop_size, first.pixels)
         crops = torch.from_numpy(crops.view(np.int16) if crops.dtype == np.uint16 else crops)
         return LooseCrops(crops.to(self.device), first.context, first.pixels, first.skeleton)

@@ -311,7 +311,10 @@ def test_wrong_usage_is_told_in_a_line_and_leaves_nothing(tmp_path, monkeypatch,
     assert error.value.status == 2 and not list(tmp_path.glob("predictions/*"))
 
 
-def test_inputs_come_from_folders_patterns_and_lists_each_once(tmp_path):
+def test_inputs_come_from_folders_patterns_and_lists_each_once(tmp_path, monkeypatch):
+    def refuse():
+        raise PermissionError(13, "Permission denied")
+
     for name in ("b/2.jpg", "b/10.JPG", "b/c/film.MOV", "b/text.txt", "[1].png", "out/1.jpg", "b/._2.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
@@ -331,6 +334,11 @@ def test_inputs_come_from_folders_patterns_and_lists_each_once(tmp_path):
         find_inputs([f"{here}/out/*"], tmp_path / "out")
     with pytest.raises(UserError, match="b: the folder for output"):
         find_inputs([f"{here}/b"], tmp_path / "b")
+    assert find_inputs([f"{here}/out", f"{here}/b"], tmp_path / "out")[1] == []  # as * gives it, after a first run
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", lambda folder, scan=os.scandir: refuse() if folder.endswith("c") else scan(folder))
+        found, missing, _ = find_inputs([f"{here}/b"], tmp_path / "out")
+    assert len(found) == 2 and missing == [(f"{here}/b/c", "can't be listed: Permission denied")]
     listed = find_inputs(["-"], tmp_path, lambda: f"{here}/b/2.jpg\0new\nline.jpg\0".encode())
     assert [one.name for one in listed[0]] == ["2.jpg"] and listed[1] == [("new\nline.jpg", "not found")]
     (tmp_path / "long").mkdir()
@@ -404,6 +412,14 @@ def test_a_turned_photograph_is_reduced_as_one_saved_upright(tmp_path, orientati
     assert np.abs(np.asarray(upright.image, float) - np.asarray(turned.image, float))[2:-2, 2:-2].max() < 6
 
 
+def test_an_orientation_that_does_not_exist_turns_nothing(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 9
+    Image.new("RGB", (640, 400)).save(tmp_path / "odd.jpg", exif=exif)
+    photo = read_photo(tmp_path / "odd.jpg", RGB, 100)
+    assert photo.size == (640, 400) and photo.image.size == (160, 100)
+
+
 def test_a_photograph_narrower_than_its_reduction(tmp_path):
     Image.new("RGB", (3, 900), (10, 200, 30)).save(tmp_path / "narrow.jpg")
     photo = read_photo(tmp_path / "narrow.jpg", RGB, 100)
@@ -411,7 +427,7 @@ def test_a_photograph_narrower_than_its_reduction(tmp_path):
     assert np.abs(np.asarray(photo.image)[0, 0] - (10.0, 200, 30)).max() < 4
 
 
-def test_a_reduced_photograph_gives_the_joints_of_the_whole(photos, tmp_path, released):
+def test_a_reduced_photograph_gives_the_joints_of_the_whole(photos, tmp_path, released, monkeypatch):
     posing = Posing(released, torch.device("cpu"))
     figure = Image.open(photos[0] / "p1.png")
     figure.resize([12 * side for side in figure.size], Image.Resampling.BICUBIC).save(tmp_path / "large.jpg",
@@ -422,6 +438,10 @@ def test_a_reduced_photograph_gives_the_joints_of_the_whole(photos, tmp_path, re
     for boxes in (None, box):
         found = [posing.find([photo], [boxes])[0].joints for photo in (large, whole)]
         assert np.abs(found[0] - found[1]).max() < 0.01 * max(large.size)
+    read, several = [], box * np.linspace(1, 0.8, 9)[:, None] ** (0, 0, 1)
+    monkeypatch.setattr("deeppose.photos.read_photo", lambda *given: read.append(1) or read_photo(*given))
+    posing.crops([large] * 9, several)
+    assert len(read) == 1  # of many persons in a photograph
 
 
 def test_odd_images_are_read(tmp_path):
