@@ -47,9 +47,9 @@ def calibrate(settings, path):
     device, cores = choose_device(settings.device), Cores(settings.threads)
     persons = load_persons(settings.data_dir, "train", device, settings.images)
     stages = load_stages(settings.checkpoint_dir, persons, device)
-    if stages[0].split != persons.split:
-        print("warning: stage 1 was trained on another split of the persons: those held out here may be among them and "
-              "its confidence too good; prepare the same split or train stage 1 again")
+    for number in (number for number, stage in enumerate(stages, 1) if stage.other_held_out):
+        print(f"warning: stage {number} was trained on another split of the persons: those held out here may be among "
+              "them and its confidence too good; prepare the same split or train it again")
     alike, sources = of_the_test_persons_kind(persons)
 
     cores.look(0.5)

@@ -114,7 +114,7 @@ def networks_of(settings, persons, device):
         counts.add(count)
         stage1 = load_stages(folder, persons, device, 1)[0]
         divided = persons.parts_fingerprint(count)  # which older ones do not tell
-        if stage1.split != persons.split or checkpoint.get("parts", divided) != divided:
+        if stage1.other_held_out or checkpoint.get("parts", divided) != divided:
             raise UserError(f"{path.resolve()} was trained on another split of the persons, so that it may know labels "
                             f"by heart; train it anew on {settings.data_dir}")
         if part in found and len(counts) == 1:

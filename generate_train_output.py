@@ -54,10 +54,10 @@ def generate(settings):
     if settings.flip_test and not flip_test:
         raise UserError("stage 2 was trained without the flip test; it is set at --stage 1")
 
-    split_differs = stages[0].split != persons.split
-    if split_differs:
-        print("warning: stage 1 was trained on another split of the persons: those held out here may be among them "
-              "and their errors too small; prepare the same split or train stage 1 again")
+    others = [number for number, stage in enumerate(stages, 1) if stage.other_held_out]
+    for number in others:
+        print(f"warning: stage {number} was trained on another split of the persons: those held out here may be among "
+              "them and their errors too small; prepare the same split or train it again")
 
     stages = [stage.folded() for stage in stages]
     cores.look(0.5)
@@ -73,7 +73,7 @@ def generate(settings):
     spans = spans.clip(min=smallest)
     model = fit_error_model(predicted[persons.held_out], truth[persons.held_out], spans[persons.held_out],
                             smallest_diameter=smallest / persons.box_side, flip_test=flip_test,
-                            fingerprint=stages[-1].fingerprint, labels=persons.labels, split_differs=split_differs,
+                            fingerprint=stages[-1].fingerprint, labels=persons.labels, split_differs=bool(others),
                             poses=arrays.digest(predicted), deltas="")
     generator = torch.Generator().manual_seed(settings.seed)
     joints = torch.arange(len(skeleton.joints)).repeat_interleave(DRAWS)

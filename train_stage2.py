@@ -374,8 +374,8 @@ def chosen_joints(settings, skeleton):
 def stop_if_other_stages(data, settings):
     """Raise UserError where the stages that made the output are not those that are there now."""
     if data.errors.split_differs:
-        print("warning: stage 1 was trained on another split of the persons: its errors were measured on some whom it "
-              "may have been trained on, and are probably too small")
+        print("warning: the stages before were trained on another split of the persons: their errors were measured on "
+              "some whom they may have been trained on, and are probably too small")
     if not Path(settings.checkpoint_dir, "stage1.pt").exists():
         print(f"note: {settings.checkpoint_dir} holds no stage1.pt to compare the output with")
         return

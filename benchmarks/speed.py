@@ -308,7 +308,7 @@ def measure_inference(folder, persons, settings, rate):
     device = persons.device
     rows = torch.arange(len(persons.joints_px), device=device)
     network = new_stage1(settings, device).eval().to(memory_format=torch.channels_last)  # as they are loaded
-    stage1 = Stage1(network, settings.input_size, "", other_split=False, fingerprint="1",
+    stage1 = Stage1(network, settings.input_size, other_split=False, other_held_out=False, fingerprint="1",
                     skeleton=persons.skeleton, pixels=persons.pixels, crop_size=persons.crop_size,
                     context=persons.context)
     networks = [on_device(CascadeNet(settings.crop_size, settings.width), device).eval() for _ in LSP.joints]

@@ -164,15 +164,14 @@ def resnets():
 
 @dataclass
 class Begun:
-    """What a checkpoint that a network begins with was trained on: its split, without which part of it (--without), and
+    """What a checkpoint that a network begins with was trained on: without which part of its split (--without), and
     [split, test set] of it and of all that it began with itself."""
-    split: str
     without: str
     seen: list
 
     def warn_of_other_split(self, source, split):
-        """Print a warning where that split is not the one of the persons who are to be trained on."""
-        if self.split != split:
+        """Print a warning where one of those splits is not that of the persons who are to be trained on."""
+        if any(own != split for own, _ in self.seen):
             print(f"warning: {source} was trained on another split of the persons: those held out here may be among "
                   "them and their scores too good")
 
@@ -209,8 +208,7 @@ def load_initial_weights(model, source):
                             "name other --weights")
         model.load_state_dict(weights)
         model.global_contrast = state.get("global_contrast", False) is True
-        return Begun(state["split"], state.get("without", ""),
-                     [[state["split"], state.get("test_set")], *state.get("seen", [])])
+        return Begun(state.get("without", ""), [[state["split"], state.get("test_set")], *state.get("seen", [])])
     if fault := weights_fault(state):
         raise Failure(f"{source} {fault}; {_expected(name)}")
     if model.image_channels == 1:

@@ -33,14 +33,14 @@ CASCADE = {"network": dict, "weights": dict, "sigma": (int, float), "smallest_di
 
 @dataclass
 class Stage1:
-    """network, its input's side in pixels, the split it was trained on, whether persons to test on may have been among
-    those it was trained on, a fingerprint of the weights; and of what it was trained on, which whoever has no prepared
+    """network, its input's side in pixels, whether persons to test on may have been among those it was trained on, and
+    whether persons held out, a fingerprint of the weights; and of what it was trained on, which whoever has no prepared
     persons needs to know: skeleton, pixels, side and context of the stored crops, and the box's side in extents of the
     joints, None where they have none. calibrations: of its poses and of those of stages after it, see calibrate.py."""
     network: torch.nn.Module
     input_size: int
-    split: str
     other_split: bool
+    other_held_out: bool
     fingerprint: str
     skeleton: Skeleton
     pixels: Pixels
@@ -76,6 +76,7 @@ class CascadeStage:
     fingerprint        of those stages and this one
     pixels             that the networks were trained on
     other_split        whether test persons may be among those that they were trained on
+    other_held_out     whether persons who are held out may be
     """
     networks: dict
     sigma: float
@@ -86,6 +87,7 @@ class CascadeStage:
     fingerprint: str
     pixels: Pixels
     other_split: bool = field(default=False, kw_only=True)
+    other_held_out: bool = field(default=False, kw_only=True)
 
     made_of = CascadeNet
 
@@ -183,27 +185,28 @@ def load_stage1(checkpoint_dir, persons, device):
         raise Failure(f"{path.resolve()} holds a network {kind!r}; there are: {', '.join(NETWORKS)}")
     model = network_of(NETWORKS[kind], checkpoint, path).to(device, memory_format=memory_format(device))
     # older ones do not tell their crops, which were of these
-    return Stage1(model, checkpoint["input_size"], checkpoint["split"], _of_other_split(checkpoint, path, persons),
+    return Stage1(model, checkpoint["input_size"], *_other_splits(checkpoint, path, persons),
                   _fingerprint("", checkpoint), skeleton, pixels, checkpoint.get("crop_size", 256),
                   checkpoint.get("context", 1.5), _calibrations(checkpoint, path, skeleton), box)
 
 
-def _of_other_split(checkpoint, path, persons):
-    """Whether test persons may be among those that a network, or the one that it began as, was trained on; prints that,
-    and a note where others were held out. Older cascades do not tell."""
+def _other_splits(checkpoint, path, persons):
+    """Whether test persons may be among those that a network, or the one that it began as, was trained on, and whether
+    persons who are held out may be; prints the first, and a note where only others were held out. Older cascades do not
+    tell."""
     if persons is None:
-        return False
+        return False, False
     splits = [[checkpoint.get("split", persons.split), checkpoint.get("test_set")], *checkpoint.get("seen", [])]
     others = [test_set for split, test_set in splits if split != persons.split]
     if not others:
-        return False
+        return False, False
     if all(test_set == persons.test_set for test_set in others):
         print(f"note: {path} was trained on another split of the same data: other persons were held out, the test "
               "persons are the same")
-        return False
+        return False, True
     print(f"warning: {path} was trained on another split of the data: test persons here may be among those that it was "
           "trained on and its scores too good")
-    return True
+    return True, True
 
 
 def network_of(kind, checkpoint, path):
@@ -281,9 +284,9 @@ def load_cascade(checkpoint_dir, stage, skeleton, pixels, persons, device):
                         "--restart --joints NAMES")
     more = checkpoints[0]["more"]  # which change poses as weights do; AlexNets have none
     before = facts[0]["refines"] + (repr(sorted(more.items())) if more else "")
-    return CASCADES[checkpoints[0]["kind"]](networks, **facts[0],
-                                            fingerprint=_fingerprint(before, *checkpoints),
-                                            other_split=any([_of_other_split(*of, persons) for of in splits.values()]))
+    other_split, other_held_out = map(any, zip(*[_other_splits(*of, persons) for of in splits.values()]))
+    return CASCADES[checkpoints[0]["kind"]](networks, **facts[0], fingerprint=_fingerprint(before, *checkpoints),
+                                            other_split=other_split, other_held_out=other_held_out)
 
 
 def _alike(facts, others):

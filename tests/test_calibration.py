@@ -243,7 +243,7 @@ def test_too_little_to_fit_leaves_the_score_as_it_is(capsys):
 
 
 class Unsure:
-    split = ""
+    other_held_out = False
 
     def predict_with_confidence(self, persons, rows, flip_test, batch_size):
         return persons.joints_px[rows], None

@@ -38,7 +38,7 @@ def stage1(kind, pixels, skeleton, size=64, **options):
     (network.head[-1] if kind == "regression" else network.heatmaps[0] if kind == "integral" else network.heatmaps
      ).weight.data *= 0.05 if kind == "regression" else 50
     network.train()(torch.randn(4, pixels.channels, size, size))  # BatchNorm that is not the identity
-    return Stage1(network.eval(), size, "", False, "of stage 1", skeleton, pixels, 112, 1.5)
+    return Stage1(network.eval(), size, False, False, "of stage 1", skeleton, pixels, 112, 1.5)
 
 
 def random_crops(pixels, count=3, size=112):

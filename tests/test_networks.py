@@ -307,9 +307,9 @@ def test_initial_weights_from_a_checkpoint_are_all_of_it(tmp_path):
     source, model = (ResNetRegressor("resnet18", joints=3) for _ in range(2))
     content = {"weights": source.state_dict(), "split": "abc"}
     torch.save(content, tmp_path / "stage1.pt")
-    assert load_initial_weights(model, str(tmp_path / "stage1.pt")) == Begun("abc", "", [["abc", None]])
+    assert load_initial_weights(model, str(tmp_path / "stage1.pt")) == Begun("", [["abc", None]])
     torch.save(content | {"without": "1/2", "test_set": "t", "seen": [["old", "o"]]}, tmp_path / "later.pt")
-    assert load_initial_weights(model, str(tmp_path / "later.pt")) == Begun("abc", "1/2", [["abc", "t"], ["old", "o"]])
+    assert load_initial_weights(model, str(tmp_path / "later.pt")) == Begun("1/2", [["abc", "t"], ["old", "o"]])
     assert all(torch.equal(value, model.state_dict()[name]) for name, value in source.state_dict().items())
     with pytest.raises(UserError, match=r"another network.* head.3.bias is \(28,\) here and \(6,\) there"):
         load_initial_weights(ResNetRegressor("resnet18"), str(tmp_path / "stage1.pt"))

@@ -626,10 +626,18 @@ def test_what_initial_weights_have_seen_is_carried_on(trained, copy, capsys):
     step(train_stage1, copy, *STAGE1, "--weights", str(copy / "begun.pt"), "--restart")
     told = torch.load(copy / "checkpoints/stage1.pt", weights_only=True)
     assert told["seen"] == [["another", "another"]] and told["split"] == begun["split"]
-    capsys.readouterr()
+    assert "begun.pt was trained on another split of the persons" in capsys.readouterr().out
     step(step3, copy)
     assert "stage1.pt was trained on another split of the data: test persons" in capsys.readouterr().out
     assert json.loads((copy / "runs/stage1.json").read_text())["other_split"] is True
+    # nor are those held out here unknown to it, whatever it was trained on last
+    step(generate_train_output, copy)
+    assert "stage 1 was trained on another split of the persons: those held out here" in capsys.readouterr().out
+    step(train_stage2, copy, *STAGE2, "--epochs", "1", "--joints", "neck", "--restart")
+    assert "the stages before were trained on another split of the persons" in capsys.readouterr().out
+    (copy / "checkpoints/stage1.pt").rename(copy / "again.pt")
+    step(train_stage1, copy, *STAGE1, "--weights", str(copy / "again.pt"), "--restart")
+    assert "again.pt was trained on another split of the persons" in capsys.readouterr().out
 
 
 def test_networks_whose_windows_differ_by_rounding_make_one_stage(copy):
@@ -654,6 +662,9 @@ def test_a_later_stage_trained_on_another_split_is_told_of(copy, capsys):
     assert capsys.readouterr().out.count("was trained on another split of the data: test persons") == 1
     scores = json.loads((copy / "runs/stage2.json").read_text())
     assert scores["other_split"] is True and scores["flip_test"] is False
+    step(generate_train_output, copy, "--stage", "2")
+    told = capsys.readouterr().out
+    assert "stage 2 was trained on another split of the persons" in told and "stage 1 was" not in told
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

@@ -351,7 +351,7 @@ def test_inputs_come_from_folders_patterns_and_lists_each_once(tmp_path, monkeyp
 @pytest.mark.parametrize("kind, has", [("regression", False), ("heatmap", True)])
 def test_stages_tell_whether_they_have_a_confidence(kind, has):
     network = new_network(kind, 14, 32, {"backbone": "resnet18", "image_channels": 3})
-    first = Stage1(network.eval(), 32, "", False, "it", LSP, RGB, 48, 1.5)
+    first = Stage1(network.eval(), 32, False, False, "it", LSP, RGB, 48, 1.5)
     assert Posing([first], torch.device("cpu")).has_confidence is has
 
 

@@ -354,7 +354,7 @@ def test_depth_and_a_skeleton_without_limbs_have_a_road():
         def joints(self, output):
             return output, None
 
-    first = Stage1(Coordinates(), 32, "", False, "of stage 1", HORSE, depth, 48, 1.5)
+    first = Stage1(Coordinates(), 32, False, False, "of stage 1", HORSE, depth, 48, 1.5)
     later = CascadeStage({1: (network, 0)}, 1.0, 0.2, 0.4, False, "of stage 1", "of stage 2", depth)
     crops = np.random.default_rng(0).integers(40000, 60000, (1, 48, 48, 1)).astype(np.uint16)
     way = road([first, later], LooseCrops(torch.from_numpy(crops.view(np.int16)), 1.5, depth, HORSE), 0, False)

@@ -176,7 +176,7 @@ def test_the_script_looks_at_boxes_round_the_truth_where_asked(tmp_path, monkeyp
     persons = persons_of(SNAIL)
     places = torch.rand(12, 1, 2, generator=torch.Generator().manual_seed(0)) * 38 + 2
     persons.joints_px = places + torch.tensor([[0.0, 0], [6, 0], [3, 6]])  # the middle is 0.13 of a box away at most
-    stage1 = Stage1(Middle(), 16, "", False, "", SNAIL, persons.pixels, 48, 1.5)
+    stage1 = Stage1(Middle(), 16, False, False, "", SNAIL, persons.pixels, 48, 1.5)
     monkeypatch.setattr(step3, "load_persons", lambda *arguments: persons)
     monkeypatch.setattr(step3, "load_stage1", lambda *arguments: stage1)
     arrays.save(tmp_path / "train_labels.npy", persons.truth)
