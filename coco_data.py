@@ -21,7 +21,7 @@ from deeppose import archives, coco_json, near_duplicates, stored_crops
 from deeppose.claims import claimed
 from deeppose.parallel import worker_map
 from deeppose.person_boxes import squares
-from deeppose.preparing import both_splits, hold_out, print_table, save_picture, stop_if_too_many, survey, write
+from deeppose.preparing import both_splits, draw_test, hold_out, print_table, save_picture, survey, write
 from deeppose.raw_files import find_images, located, named, raw_home
 from deeppose.raw_persons import RawPersons, objects
 from deeppose.settings import next_command, parse_settings
@@ -87,24 +87,21 @@ def prepare(settings):
     folders = {split: find_images(home, getattr(settings, f"{split}_images"), f"{split}-images")
                for split, paths in files.items() if paths}
     persons, lost, skeleton, left_out, ignored = list_persons(files, folders, settings)
-    if not files["test"]:
-        stop_if_too_many(lost, len(persons), settings.largest_unreadable)  # of too few nobody may be left to test
-        persons.test = draw_test(persons.group, settings.test_share, generator)
     if settings.boxes == "bbox":
         persons.boxes = squared(persons.bbox, settings.box_extension)
     hashed = not settings.block and persons.first.sum() <= settings.duplicates_up_to
     with worker_map(settings.workers if len(persons) > 400 else 1) as parallel:
         found = survey(persons, skeleton, settings.largest_unreadable, parallel, lost,
-                       channels=3 if settings.channels == "three" else 1, thumbnails=hashed, upright=True)
+                       channels=3 if settings.channels == "three" else 1, thumbnails=hashed, upright=True,
+                       drawn_later=not files["test"])
         persons = found.persons
         check_sizes(persons)
-        skeleton, without = with_torso(skeleton, persons, settings)
         groups, pairs = near_duplicate_groups(found, settings.duplicate_distance) if hashed else (persons.group, ())
-        if not files["test"]:  # of photographs that are nearly alike, one of which trains, none tests
-            persons.test &= ~np.isin(groups, groups[~persons.test])
-        if not persons.test.any():
-            raise UserError("each test image is a near duplicate of one to train on; raise --test-share, lower "
-                            "--duplicate-distance or, for the frames of films, set --block")
+        if not files["test"]:
+            persons.test = draw_test(groups, settings.test_share, generator, "raise --test-share, lower "
+                                     "--duplicate-distance, set a small --block for the frames of films, or name test "
+                                     "files with --test")
+        skeleton, without = with_torso(skeleton, persons, settings)
         try:
             held_out = hold_out(persons, groups, settings.validation_share, generator)
         except UserError as error:
@@ -239,17 +236,6 @@ def persons_of(file, category, skeleton, folder, within, test, settings):
         head_sizes=np.linalg.norm(ends[0] - ends[1], axis=1) if ends else np.full(len(kept), np.nan),
         image_id=objects(found.image_ids)[kept], annotation_id=objects(found.ids)[kept], area=boxes[kept, 4],
         bbox=boxes[kept, :4], told=np.array([images[row][1:] for row in kept], int).reshape(-1, 2)), lost
-
-
-def draw_test(groups, share, generator):
-    """(N,) bool, whole groups at random; groups (N,) int."""
-    test = np.zeros(len(groups), bool)
-    if len(groups):
-        test = near_duplicates.hold_out(groups, np.full(len(groups), "all"), test, share, generator)
-        if not test.any():
-            raise UserError(f"no test person among {len(groups)}, of whom up to {np.bincount(groups).max()} must stay "
-                            "together; raise --test-share, choose a smaller --block, or name test files with --test")
-    return test
 
 
 def with_torso(skeleton, persons, settings):

@@ -24,7 +24,7 @@ from deeppose import archives, stored_crops
 from deeppose.claims import claimed
 from deeppose.mpii_annotations import read_annotations
 from deeppose.parallel import worker_map
-from deeppose.preparing import both_splits, hold_out, print_table, save_picture, survey, write
+from deeppose.preparing import both_splits, draw_test, hold_out, print_table, save_picture, survey, write
 from deeppose.raw_files import find_images, named, raw_home
 from deeppose.raw_persons import objects
 from deeppose.settings import next_command, parse_settings
@@ -105,28 +105,13 @@ def split(annotated, settings, generator):
         beside = np.isin(persons.image, persons.image[persons.test]) & ~persons.test
         annotated.keep(~beside, "training persons in images of test persons")
         return
-    share = settings.test_share
+    share, ways = settings.test_share, "change --test-share"
     if settings.split == "full":
         complete = ~np.isnan(annotated.persons.joints).any((1, 2))
         annotated.keep(complete, "persons without some of the joints")
-        share = settings.full_split[1] / sum(settings.full_split)
+        share, ways = settings.full_split[1] / sum(settings.full_split), "change --full-split"
     persons = annotated.persons
-    persons.test = draw(group(persons.image, annotated.films), round(share * len(persons)), generator)
-
-
-def draw(groups, count, generator):
-    """Choose whole groups at random, of `count` persons together, or as near below it as they allow.
-
-    groups   (N,) int, 0 ... groups - 1
-    Returns  (N,) bool
-    """
-    sizes = np.bincount(groups)
-    chosen = np.zeros(len(sizes), bool)
-    for number in generator.permutation(len(sizes)):
-        if sizes[number] <= count:
-            chosen[number] = True
-            count -= sizes[number]
-    return chosen[groups]
+    persons.test = draw_test(group(persons.image, annotated.films), share, generator, ways)
 
 
 def group(images, films):

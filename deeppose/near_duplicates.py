@@ -101,15 +101,15 @@ def blocks(names, frames):
 
 
 def hold_out(groups, strata, barred, share, generator):
-    """Choose whole groups at random until each stratum has given its share.
+    """Choose whole groups at random, of each stratum its share or as near below it as they allow.
 
     groups     (N,) int, see `group`
     strata     (N,) str, e.g. the data set of each image
     barred     (N,) bool; a group that holds one of them is never chosen
     share      of each stratum's images, 0 ... 1
     generator  numpy.random.Generator
-    Returns    (N,) bool; each stratum gives round(share * its size), less where the next group would go beyond; a group
-               of several strata is passed over where it would take another one beyond
+    Returns    (N,) bool; each stratum gives round(share * its size) at most, and a group that would take one beyond is
+               passed over
     """
     names, column = np.unique(strata, return_inverse=True)
     sizes = np.zeros((groups.max(initial=-1) + 1, len(names)), int)
@@ -119,8 +119,6 @@ def hold_out(groups, strata, barred, share, generator):
     barred = np.isin(np.arange(len(sizes)), groups[barred])
     for place in range(len(names)):
         for number in generator.permutation(np.flatnonzero((sizes[:, place] > 0) & ~barred & ~chosen)):
-            if sizes[number, place] > room[place]:
-                break
             if (sizes[number] <= room).all():
                 chosen[number] = True
                 room -= sizes[number]

@@ -17,15 +17,20 @@ from .raw_persons import RawPersons
 class Surveyed:
     """persons     RawPersons that are of use, with the sizes of their images; N of them, in I images
     unreadable  list of {source, image, reason} for the others
-    pixels      Pixels that their crops shall have
     image       (N,) int, each person's image
+    values      (I, 3) of the images, see stored_crops.survey; None where crops are to be in colours
     thumbnails  (I, 32, 32) uint8 of the images; None where they were not wanted
     """
     persons: RawPersons
     unreadable: list
-    pixels: Pixels
     image: np.ndarray
+    values: np.ndarray | None
     thumbnails: np.ndarray | None
+
+    @property
+    def pixels(self):
+        """Pixels that their crops shall have; of one channel by the images of the persons to train on."""
+        return RGB if self.values is None else _pixels(self.values, self.image[~self.persons.test])
 
 
 @dataclass
@@ -37,7 +42,8 @@ class Rows:
     flipped: np.ndarray  # (R,) bool
 
 
-def survey(persons, skeleton, largest_unreadable, parallel, lost=(), channels=3, thumbnails=False, upright=False):
+def survey(persons, skeleton, largest_unreadable, parallel, lost=(), channels=3, thumbnails=False, upright=False,
+           drawn_later=False):
     """Decode every image once, and leave out persons whose image can't be read or whose joints can't be theirs.
 
     persons             RawPersons
@@ -47,6 +53,7 @@ def survey(persons, skeleton, largest_unreadable, parallel, lost=(), channels=3,
     channels            1 or 3, that the crops shall have; images of one channel shall all be of 8 or all of 16 bits
     thumbnails          whether those are wanted
     upright             whether images that their EXIF orientation turns are of no use
+    drawn_later         whether it is not told yet who tests
     Returns             Surveyed
     Raises              Failure where too many are of no use, or nobody is left to train on or to test
     """
@@ -72,15 +79,15 @@ def survey(persons, skeleton, largest_unreadable, parallel, lost=(), channels=3,
     unreadable = [*lost, *({"source": persons.source[row], "image": persons.image[row], "reason": faults[row]}
                            for row in np.flatnonzero(~of_use))]
     stop_if_too_many(unreadable, of_use.sum(), largest_unreadable)
-    for side, title in ((persons.test, "test"), (~persons.test, "train on")):
+    for side, title in ((persons.test | drawn_later, "test"), (~persons.test, "train on")):
         if not of_use[side].any():
             why = f", e.g. {persons.image[side][0]}: {faults[side][0]}" if side.any() else ""
             raise Failure(f"no image to {title} can be used{why}; get the data anew")
     kept = persons.chosen(of_use)
     kept.sizes = sizes[of_use]
     images, image = np.unique(image[of_use], return_inverse=True)
-    pixels = RGB if channels == 3 else _pixels(values[images], image[~kept.test])
-    return Surveyed(kept, unreadable, pixels, image, small[images] if thumbnails else None)
+    return Surveyed(kept, unreadable, image, values[images] if channels == 1 else None,
+                    small[images] if thumbnails else None)
 
 
 def stop_if_too_many(unreadable, others, largest):
@@ -122,6 +129,22 @@ def _astray(joints, sizes):
     reach = sizes.max(1)[:, None, None]
     outside = (joints + 0.5 < -reach) | (joints + 0.5 > sizes[:, None] + reach)  # NaN is neither
     return np.nonzero(outside.any(2))
+
+
+def draw_test(groups, share, generator, ways):
+    """Choose the test persons where a data set does not: whole groups at random.
+
+    groups   (N,) int; who shares one stays on one side
+    share    of the persons, or as near below it as the groups allow
+    ways     what to change where that can't be done, in words
+    Returns  (N,) bool
+    Raises   UserError where nobody is chosen, or nobody left to train on
+    """
+    test = near_duplicates.hold_out(groups, np.full(len(groups), "all"), np.zeros(len(groups), bool), share, generator)
+    if len(test) and (not test.any() or test.all()):
+        raise UserError(f"no person {'to train on' if test.any() else 'to test'} among {len(groups)}, of whom up to "
+                        f"{np.bincount(groups).max()} must stay together; {ways}")
+    return test
 
 
 def hold_out(persons, groups, share, generator):

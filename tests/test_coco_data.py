@@ -186,6 +186,20 @@ def test_near_duplicates_never_stand_on_both_sides(tmp_path, capsys):
     assert "not looked for: there are more than --duplicates-up-to" in capsys.readouterr().out
 
 
+def test_the_test_share_is_reached_with_whole_groups_of_near_duplicates(tmp_path):
+    save(tmp_path, train=content(20))
+    for number in range(20):  # as of a camera that takes two at once
+        (tmp_path / f"images/{number}.png").write_bytes((tmp_path / f"images/{number // 2 * 2}.png").read_bytes())
+    for seed in range(3):
+        made = prepare(tmp_path, tmp_path, "--test-share", 0.3, "--seed", seed)["dataset"]
+        test, train = ({int(name[:-4]) // 2 for name in made[side]["image"]} for side in ("test", "train"))
+        assert len(made["test"]["image"]) in (7, 8) and not test & train  # of 27
+    for number in range(20):
+        (tmp_path / f"images/{number}.png").write_bytes((tmp_path / "images/0.png").read_bytes())
+    told(UserError, "no person to test among 27, of whom up to 27 must stay together; raise --test-share, lower "
+         "--duplicate-distance", prepare, tmp_path, tmp_path)
+
+
 def test_films_are_held_out_by_blocks(tmp_path):
     save(tmp_path, train=content(16))
     made = prepare(tmp_path, tmp_path, "--block", 4, "--test-share", 0.34, "--validation-share", 0.5)

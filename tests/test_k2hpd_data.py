@@ -178,6 +178,14 @@ def test_no_data_set_gives_more_than_its_share_to_validation():
         assert [held_out[sources == source].sum() for source in "ab"] == [4, 10]
 
 
+def test_a_group_too_large_for_a_share_is_passed_over():
+    groups = np.repeat(np.arange(64), [40] * 4 + [1] * 60)  # most come first to one of the four
+    for seed in range(20):
+        held_out = near_duplicates.hold_out(groups, np.full(220, "a"), np.zeros(220, bool), 0.1,
+                                            np.random.default_rng(seed))
+        assert held_out.sum() == 22 and not held_out[:160].any()
+
+
 def test_images_missing_named_twice_or_of_another_depth_are_left_out_within_the_share(copy, raw, tmp_path, capsys):
     _, names, joints = raw
     grey = copy / "grey.png"

@@ -148,6 +148,13 @@ def test_films_stay_on_one_side_and_full_persons_split_in_the_ratio(mat_dir, cap
     assert other["test"] != dataset["test"]
 
 
+@pytest.mark.parametrize("flags, ways", [(["share", "--test-share", 0.01], "change --test-share"),
+                                         (["full", "--full-split", 90, 1], "change --full-split")])
+def test_a_share_that_no_film_fits_in_is_told(mat_dir, flags, ways):
+    with pytest.raises(UserError, match=f"no person to test among .*, of whom up to .* must stay together; {ways}"):
+        prepare(mat_dir, "--split", *flags)
+
+
 def test_arrays_hold_each_person_s_own_joints_head_and_box(mat_dir):
     dataset, arrays = prepare(mat_dir, "--split", "share", "--test-share", 0.2)
     own = poses(80) - 1
