@@ -25,6 +25,7 @@ from deeppose.preparing import both_splits, draw_test, hold_out, print_table, sa
 from deeppose.raw_files import find_images, located, named, raw_home
 from deeppose.raw_persons import RawPersons, objects
 from deeppose.settings import next_command, parse_settings
+from deeppose.skeleton_names import alone
 
 RAW_DIR = "data/raw"    # folder of the raw data, or the one that holds it as coco/
 DATA_DIR = "data"       # folder for the arrays
@@ -123,8 +124,15 @@ def prepare(settings):
     print(f"skeleton: {len(skeleton.joints)} joints, {len(skeleton.limbs)} limbs; mirror pairs: "
           f"{' '.join('='.join(pair) for pair in skeleton.pairs) or 'none'}; torso: "
           f"{' to '.join(skeleton.diameter) or 'none'}; head: {' to '.join(skeleton.head) or 'none'}")
+    if not settings.pairs and (unpaired := alone(skeleton)):
+        print(f"note: by their names these belong to a side, and have no partner on the other: {', '.join(unpaired)}; "
+              "mirrored, they keep their names. --pairs right=left tells partners otherwise")
     if without:
         print(without)
+    seen = (~np.isnan(persons.joints[held_out]).any(2)).sum(0)
+    if seldom := [name for name, count in zip(skeleton.joints, seen) if count < 3]:
+        print(f"note: annotated on fewer than three validation persons: {', '.join(seldom)}. Stage 1 can be trained, "
+              "later ones can't; raise --validation-share, or take such joints out of the annotations")
     print(f"box: {box}")
     if hashed:
         print(f"near-duplicate photographs: {len(pairs)} pairs; {len({pair['test_row'] for pair in duplicates})} test "

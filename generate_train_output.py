@@ -72,7 +72,7 @@ def generate(settings):
     smallest = 0.5 * float(np.median(spans[~persons.held_out]))
     spans = spans.clip(min=smallest)
     model = fit_error_model(predicted[persons.held_out], truth[persons.held_out], spans[persons.held_out],
-                            smallest_diameter=smallest / persons.box_side, flip_test=flip_test,
+                            skeleton.joints, smallest_diameter=smallest / persons.box_side, flip_test=flip_test,
                             fingerprint=stages[-1].fingerprint, labels=persons.labels, split_differs=bool(others),
                             poses=arrays.digest(predicted), deltas="")
     generator = torch.Generator().manual_seed(settings.seed)

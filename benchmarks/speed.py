@@ -456,8 +456,8 @@ def make_persons(folder, settings, device):
         "settings": {"test_boxes": "image"}, "digests": arrays.digests(folder)})
     persons = load_persons(folder, "train", device, settings.images)
     deltas = random.normal(0, 0.1, (len(LSP.joints), 40, 2)).astype(np.float32)
-    model = fit_error_model(predicted, joints, diameters(predicted, LSP), smallest_diameter=0.1, flip_test=False,
-                            fingerprint="", labels=persons.labels, poses=arrays.digest(predicted),
+    model = fit_error_model(predicted, joints, diameters(predicted, LSP), LSP.joints, smallest_diameter=0.1,
+                            flip_test=False, fingerprint="", labels=persons.labels, poses=arrays.digest(predicted),
                             deltas=arrays.digest(deltas))
     arrays.save(folder / "train_output.npy", predicted)
     arrays.save(folder / "deltas.npy", deltas)

@@ -186,7 +186,7 @@ def make_skeleton(path, category, pairs=(), diameter=(), head=()):
         names = tuple(_clean(name) for name in names)
         if unknown := [name for name in names if name not in joints]:
             raise UserError(f"--{flag} names {unknown[0]!r}, which is no joint; there are: {', '.join(joints)}")
-        if len(set(names)) != 2:
+        if len(names) != 2 or names[0] == names[1]:
             raise UserError(f"--{flag} is {' '.join(names)}, expected two joints")
         return names
 

@@ -123,11 +123,12 @@ def check_belongs(model, poses, deltas, labels, made_by):
                             f"run again: {made_by}")
 
 
-def fit_error_model(predicted, truth, diameters, **more):
+def fit_error_model(predicted, truth, diameters, names, **more):
     """Residuals and their Gaussian fit.
 
     predicted, truth  (M, J, 2) crop pixels of held-out persons; NaN truth = not annotated
     diameters         (M,) crop pixels, of the predicted poses
+    names             of the joints
     Raises            UserError where a joint has fewer than three residuals, Failure where one is no finite number
     """
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -136,8 +137,9 @@ def fit_error_model(predicted, truth, diameters, **more):
     if not np.isfinite(residuals[known]).all():
         raise Failure("the predicted poses are not finite, or of no size; train the stage that made them again")
     if (few := known.sum(0) < 3).any():
-        raise UserError(f"joints {np.flatnonzero(few).tolist()} are annotated on fewer than three validation persons; "
-                        "prepare more: raise --validation-share where the data are prepared")
+        raise UserError(f"{', '.join(name for name, lacks in zip(names, few) if lacks)}: annotated on fewer than three "
+                        "validation persons; where the data are prepared, raise --validation-share, or take such "
+                        "joints out of the annotations")
     fits = [residuals[known[:, j], j].astype(np.float64) for j in range(residuals.shape[1])]
     return ErrorModel(residuals, np.array([f.mean(0) for f in fits]), np.array([np.cov(f.T) for f in fits]), **more)
 

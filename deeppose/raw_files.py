@@ -19,17 +19,19 @@ def raw_home(raw_dir, name):
     return folder / name if (folder / name).is_dir() else folder
 
 
-def find(home, *patterns):
+def find(home, *patterns, flag=None):
     """The path that matches one of the patterns, in a folder or, where none does there, one or two folders below it.
 
+    flag     the setting that names it; None = it can't be named otherwise
     Returns  None where none does
     Raises   Failure where several do, or what does is neither file nor folder
     """
     for depth in DEPTHS:
         found = sorted({path for pattern in patterns for path in _matches(home, depth, pattern)})
         if len(found) > 1:
-            raise Failure(f"{os.path.realpath(home)} holds both {os.path.relpath(found[0], home)} and "
-                          f"{os.path.relpath(found[1], home)}; leave one of them there")
+            one, other = (os.path.relpath(path, home) for path in found[:2])
+            raise Failure(f"{os.path.realpath(home)} holds both {one} and {other}; "
+                          + (f"name one with --{flag}" if flag else "leave one of them there"))
         if found:
             if not (found[0].is_file() or found[0].is_dir()):  # to open a FIFO would wait for ever
                 raise Failure(f"{os.path.abspath(found[0])} is a device, FIFO or socket, expected a file; put it there")
@@ -39,7 +41,7 @@ def find(home, *patterns):
 
 def located(home, name, flag):
     """The path of a file that a setting names; flag: the setting's. Raises UserError where it is not there."""
-    return find(home, glob.escape(name)) or _not_there(home, name, flag)
+    return find(home, glob.escape(name), flag=flag) or _not_there(home, name, flag)
 
 
 def find_images(home, name, flag=None):
@@ -49,7 +51,7 @@ def find_images(home, name, flag=None):
     Returns  its path; and what names within it begin with: "", or of the latter NAME/
     Raises   UserError where there is none
     """
-    if path := find(home, *(glob.escape(name) + suffix for suffix in ("", *ARCHIVES))):
+    if path := find(home, *(glob.escape(name) + suffix for suffix in ("", *ARCHIVES)), flag=flag):
         return path, ""
     for suffix in ARCHIVES:
         for path in (path for depth in DEPTHS for path in sorted(_matches(home, depth, "*" + suffix))):

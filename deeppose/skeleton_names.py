@@ -1,5 +1,6 @@
 """What the names of joints tell of a skeleton: sides, mirror pairs, the torso's diagonal, head, arms and legs."""
 import re
+import unicodedata
 from itertools import product
 
 from .skeletons import Skeleton
@@ -11,6 +12,7 @@ SIDED = (  # how names tell a side; two names make a pair if they do it alike
     re.compile(r"(?:^(L|R)(?=[A-Z])|(?<=[a-z])(L|R)$)"),  # LHip, hipL
     re.compile(r"^(l|r)(?=[a-z])"),                       # lhip
 )
+WEAK = len(SIDED) - 1  # counts only where no other does: rear_left_hoof begins with an r, and so does rump
 LIMBS = (("shoulder", "elbow"), ("elbow", "wrist"), ("hip", "knee"), ("knee", "ankle"))
 LOWER = {"hip", "knee", "ankle", "heel", "foot", "toe", "bigtoe", "smalltoe", "pelvis"}
 HEAD_TOPS = ("headtop", "tophead", "topofhead")
@@ -54,6 +56,12 @@ def _pairs(joints):
     return tuple((name, partner) for name, partner in mirrored if partner)
 
 
+def alone(skeleton):
+    """The joints whose names tell a side for certain and that have no partner in a mirror."""
+    paired = {name for pair in skeleton.pairs for name in pair}
+    return [name for name in skeleton.joints if name not in paired and min(_sides(name)[0], default=WEAK) < WEAK]
+
+
 def _arms_and_legs(limbs, known):
     """The names of the eight limbs that Toshev & Szegedy score, where all are among the limbs; else none."""
     by_ends = {frozenset(a + b): name for name, (a, b) in limbs.items()}
@@ -75,10 +83,10 @@ def _read(name):
 
 def _sides(name):
     """How a joint's name tells its sides, numbers of SIDED; the sides; and the part without them, lower-case letters
-    and digits. The last way counts only where no other does: rear_left_hoof begins with an r."""
+    of any script and digits."""
     found = []
     for how, pattern in enumerate(SIDED):
-        if how == len(SIDED) - 1 and found:
+        if how == WEAK and found:
             break
         for match in pattern.finditer(name):
             if not any(start < match.end() and match.start() < end for start, end, *_ in found):
@@ -91,4 +99,5 @@ def _sides(name):
 
 
 def _letters(name):
-    return re.sub("[^a-z0-9]", "", name.lower())
+    return "".join(letter for letter in unicodedata.normalize("NFC", name).casefold()
+                   if unicodedata.category(letter)[0] in "LMN")

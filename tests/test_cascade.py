@@ -220,9 +220,9 @@ def test_windows_are_alike_in_training_and_at_test(tmp_path, monkeypatch):
     found[0] = 50.0  # all joints in one place: the floor counts
     persons = people(torch.zeros(20, SIZE, SIZE, 3, dtype=torch.uint8), poses(20))
     persons.held_out = np.arange(20) >= 10
-    model = fit_error_model(found[10:].numpy(), persons.truth[10:], np.ones(10), smallest_diameter=0.2, flip_test=False,
-                            fingerprint="abc", labels=persons.labels, poses=arrays.digest(found.numpy()),
-                            deltas=arrays.digest(deltas))
+    model = fit_error_model(found[10:].numpy(), persons.truth[10:], np.ones(10), LSP.joints, smallest_diameter=0.2,
+                            flip_test=False, fingerprint="abc", labels=persons.labels,
+                            poses=arrays.digest(found.numpy()), deltas=arrays.digest(deltas))
     for name, array in (("train_output", found.numpy()), ("deltas", deltas)):
         arrays.save(tmp_path / f"{name}.npy", array, name)
     model.save(tmp_path / "error_model.npz")

@@ -1,5 +1,6 @@
 """Step 1 for COCO keypoints: persons, skeletons from names, splits, and what can be wrong with a file."""
 import json
+import shutil
 import tracemalloc
 
 import numpy as np
@@ -253,7 +254,35 @@ def test_coco_s_own_skeleton_has_torso_arms_legs_and_sigmas(tmp_path):
     assert dataset["coco"]["sigmas"] == list(SIGMAS.values())
 
 
+def test_a_joint_that_lost_its_partner_is_named(tmp_path, capsys):
+    for last, told in (("right_eey", True), ("right_eye", False)):
+        save(tmp_path, train=content(8, keypoints=["left_eye", "rump", "tail", "lip", last], skeleton=None))
+        prepare(tmp_path, tmp_path)
+        assert ("no partner on the other: left_eye, right_eey; mirrored" in capsys.readouterr().out) is told
+
+
+def test_a_joint_that_hardly_anybody_has_is_named(tmp_path, capsys):
+    train = content(40)
+    for entry in train["annotations"]:
+        entry["keypoints"][12:15] = 0, 0, 0
+    save(tmp_path, train=train)
+    made = prepare(tmp_path, tmp_path, "--validation-share", 0.3)
+    name = made["dataset"]["skeleton"]["joints"][4]
+    assert f"fewer than three validation persons: {name}. Stage 1 can be trained" in capsys.readouterr().out
+
+
+def test_of_two_folders_of_images_one_can_be_named(tmp_path):
+    save(tmp_path, train=content(8))
+    for folder in ("a", "b"):
+        shutil.copytree(tmp_path / "images", tmp_path / folder / "images")
+    shutil.rmtree(tmp_path / "images")
+    told(Failure, "holds both a/images and b/images; name one with --train-images", prepare, tmp_path, tmp_path)
+    assert prepare(tmp_path, tmp_path, "--train-images", "b/images")
+
+
 @pytest.mark.parametrize("names, pairs, diameter", [
+    (["left_目", "left_耳", "right_耳", "right_目"], [("right_耳", "left_耳"), ("right_目", "left_目")], ()),
+    (["left_हाथ", "left_हथ", "right_हाथ"], [("right_हाथ", "left_हाथ")], ()),
     (["l_hip", "r_hip", "l_shoulder"], [("r_hip", "l_hip")], ("l_shoulder", "r_hip")),
     (["hip_l", "hip_r", "Neck"], [("hip_r", "hip_l")], ()),
     (["LHip", "RHip", "LShoulder"], [("RHip", "LHip")], ("LShoulder", "RHip")),
@@ -349,6 +378,8 @@ def test_settings_go_before_names(tmp_path):
     for wrong, words in ((("--pairs", "a=z"), "--pairs names 'z', which is no joint; there are: a, b, c_d"),
                          (("--pairs", "a"), "--pairs is a, expected two joints"),
                          (("--pairs", "a=b", "b=c d"), "names a joint twice"),
+                         (("--pairs", "a=b=b"), "--pairs is a b b, expected two joints"),
+                         (("--diameter", "a", "b", "b"), "--diameter is a b b, expected two joints"),
                          (("--diameter", "a", "a"), "--diameter is a a, expected two")):
         told(UserError, words, prepare, tmp_path, tmp_path, *wrong)
 

@@ -13,6 +13,7 @@ import torch
 from deeppose.arrays import digest
 from deeppose.error_model import FIELDS, ErrorModel, ErrorSampler, check_belongs, fit_error_model
 from deeppose.errors import Failure, UserError
+from deeppose.skeletons import LSP
 
 DELTAS = np.random.default_rng(1).normal(size=(14, 40, 2)).astype(np.float32)
 FACTS = {"smallest_diameter": 0.1, "flip_test": False, "fingerprint": "abc", "labels": "def", "split_differs": True,
@@ -27,7 +28,7 @@ def model():
     error = random.multivariate_normal([0.2, -0.1], [[0.04, 0.01], [0.01, 0.09]], (400, 14))
     predicted = (truth + error * spans[:, None, None]).astype(np.float32)
     truth[::3, 5] = np.nan
-    return fit_error_model(predicted, truth, spans, **FACTS)
+    return fit_error_model(predicted, truth, spans, LSP.joints, **FACTS)
 
 
 def test_fit_finds_the_gaussian_in_diameters(model):
@@ -205,8 +206,8 @@ def test_fixed_draws_are_the_deltas(model):
 def test_too_few_annotations_are_said():
     truth = np.zeros((10, 14, 2), np.float32)
     truth[:8, 2] = np.nan
-    with pytest.raises(UserError, match=r"joints \[2\] .* fewer than three"):
-        fit_error_model(truth, truth, np.ones(10), **FACTS)
+    with pytest.raises(UserError, match="^r_hip: annotated on fewer than three validation persons"):
+        fit_error_model(truth, truth, np.ones(10), LSP.joints, **FACTS)
 
 
 @pytest.mark.parametrize("pose, size", [(np.nan, 1), (np.inf, 1), (5, 0), (0, 0), (5, np.nan)])
@@ -214,4 +215,4 @@ def test_poses_that_are_no_numbers_or_of_no_size_are_told(pose, size):
     truth, predicted, spans = np.zeros((10, 14, 2)), np.zeros((10, 14, 2)), np.ones(10)
     predicted[4, 3], spans[4] = pose, size
     with pytest.raises(Failure, match="poses are not finite, or of no size"):
-        fit_error_model(predicted, truth, spans, **FACTS)
+        fit_error_model(predicted, truth, spans, LSP.joints, **FACTS)
