@@ -72,12 +72,17 @@ def score(predicted, truth, head_sizes, skeleton, thresholds=THRESHOLDS, box_sid
             scores[f"{metric}_symmetric"] = {name: _percent(rate) for name, rate in
                                              symmetric_means(hits, symmetric).items()}
 
+    def without(metrics, lengths, why):
+        if unknown := int(np.isnan(lengths).sum()):
+            left_out[f"{metrics} of {unknown} of {len(lengths)} persons"] = why
+
     if skeleton.diameter:
         spans, ends = diameters(truth, skeleton), skeleton.limb_indices
         rates("pck@0.2", skeleton.joints, joint_hits(predicted, truth, spans, 0.2),
               {"mean": slice(None)} | ({f"mean{len(ends)}": list(ends)} if ends else {}), joints)
         scores["pdj"] = {f"{threshold:.2f}": _percent(overall_mean(joint_hits(predicted, truth, spans, threshold)))
                          for threshold in thresholds}
+        without("PDJ, PCK", spans, f"their {' or '.join(skeleton.diameter)} is not annotated")
     else:
         left_out["PDJ, PCK"] = "the skeleton has no torso diameter"
     if np.isfinite(head_sizes).any():
@@ -87,6 +92,7 @@ def score(predicted, truth, head_sizes, skeleton, thresholds=THRESHOLDS, box_sid
               {"mean": slice(None)} | ({f"mean{len(scored)}": scored} if skeleton.unscored else {}), joints)
         scores["pckh@0.5"]["total"] = _percent(pooled_mean(hits[:, scored]))
         errors["pckh@0.5_total"] = _percent(pooled_error(hits[:, scored]))
+        without("PCKh", head_sizes, "their head size is not known")
     else:
         left_out["PCKh"] = "no person's head size is known"
     if skeleton.limbs:
