@@ -41,7 +41,7 @@ BOXES = "image"         # image | joints: a person's box is the whole image, or 
 BOX_EXTENSION = 1.5     # 0.1 ... 10: side of a box from the joints, in joint extents
 LEAST_EXTENT = 0.5      # 0 ... 1: joint extent taken at least for persons with missing joints, in median extents
 CROP_SIZE = 256         # 16 ... 4096: side of a stored crop, pixels
-CONTEXT = 1.5           # 1 ... 10: side of a stored crop, in box sides: room for turning, scaling and shifting
+CONTEXT = 1.5           # 1 ... 10: side of a stored crop, in box sides; round a whole image is nothing, and 1 will do
 LARGEST_UNREADABLE = 0.01  # 0 ... 1: share of absent, unreadable or misannotated images above which the run stops
 WORKERS = 0             # 0 ... 61: processes that decode; 0 = one for each core
 
