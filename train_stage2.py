@@ -174,7 +174,7 @@ def train_network(name, learner, settings, mixed, cores, rest):
 
     seed = settings.seed + 1000 * (skeleton.index(name) if name != SHARED else 0)  # whatever was trained before
     torch.manual_seed(seed)
-    network, course.seen = learner.new_network()
+    network, course.seen = learner.new_network(state)
     network.to(device, memory_format=memory_format(device, settings.channels_last))
     model = torch.compile(network, dynamic=False) if settings.compile else network
     optimiser = make_optimiser(settings.optimiser, network.parameters(), settings.learning_rate, settings.weight_decay,
@@ -258,8 +258,9 @@ class JointLearner:
         pairs = training_pairs(self.data, self.targets, self.settings.flip > 0)
         return pairs.repeat_interleave(times_a_pass(self.data, self.settings)[pairs[:, 0]], 0)
 
-    def new_network(self):
-        """The network before training, and [split, test set] of each that its weights were trained on."""
+    def new_network(self, state):
+        """The network before training, and [split, test set] of each that its weights were trained on; `state` of a
+        training that goes on will take the weights' place, see `Course.left`."""
         chosen = self.settings
         if chosen.crop_size < SMALLEST_CROP:
             raise UserError(f"--crop-size {chosen.crop_size}: AlexNet's smallest is {SMALLEST_CROP}")
@@ -312,7 +313,7 @@ class PoseLearner:
         return torch.arange(len(used), device=used.device).repeat_interleave(
             times_a_pass(self.data, self.settings) * used)
 
-    def new_network(self):
+    def new_network(self, state):
         chosen, persons = self.settings, self.data.persons
         own = {"loss": chosen.loss, "heatmap_weight": chosen.heatmap_weight}
         if chosen.weights == "stage1":
@@ -323,6 +324,9 @@ class PoseLearner:
             return begun_as(first, **own), []
         network = PoseRefiner(chosen.backbone, len(persons.skeleton.joints), image_channels=persons.pixels.channels,
                               **own)
+        if state and "global_contrast" in state:  # which older ones lack
+            network.global_contrast = state["global_contrast"] is True
+            return network, []
         begun = load_initial_weights(network, chosen.weights)
         if begun:
             begun.warn_of_other_split(chosen.weights, persons.split)

@@ -228,6 +228,7 @@ class Course:
             save_checkpoint(self.last, {
                 "model": self.network.state_dict(), "optimiser": self.optimiser.state_dict(),
                 "average": self.average.state_dict() if self.average else None, "weights": self.weights,
+                "global_contrast": getattr(self.network, "global_contrast", False),
                 **{name: getattr(self, name) for name in ("begun", "replaces", "history", "steps", "since", "seen",
                                                           "best_epoch", "ties", "settings", "finished")}})
 

@@ -357,15 +357,19 @@ def test_both_stages_are_released_in_half_precision_with_scores_and_a_confidence
 
 
 def test_it_goes_on_where_it_was_killed_with_the_same_weights(copy, tmp_path, monkeypatch):
-    whole = Path(shutil.copytree(copy, tmp_path / "whole"))
-    more = [*REFINER, "--epochs", "2", "--schedule", "cosine", "--average-decay", "0.9", "--clip", "1"]
+    whole, initial = Path(shutil.copytree(copy, tmp_path / "whole")), tmp_path / "initial.pt"
+    torch.save(torch.load(copy / "checkpoints/stage1.pt", weights_only=True) | {"global_contrast": True}, initial)
+    more = [*REFINER, "--weights", str(initial), "--epochs", "2", "--schedule", "cosine", "--average-decay", "0.9",
+            "--clip", "1"]
     step(train_stage2, whole, *more)
     epochs = interrupt(monkeypatch, train_stage2, epoch=2, batch=1, batches="pose_batches")
     with pytest.raises(KeyboardInterrupt):
         step(train_stage2, copy, *more)
     monkeypatch.undo()
+    initial.unlink()  # what it began with is in what it left
     step(train_stage2, copy, *more)
     one, other = final(whole), final(copy)
+    assert one["global_contrast"] is other["global_contrast"] is True and one["seen"] == other["seen"] != []
     assert [row["loss"] for row in one["history"]] == [row["loss"] for row in other["history"]] and len(epochs) == 2
     assert all(torch.equal(value, other["weights"][name]) for name, value in one["weights"].items())
 
