@@ -51,7 +51,7 @@ EXTRA_COPIES = 0        # 0 ... 1000: varied copies stored of each training pers
 COPY_SHIFT = 0.05       # 0 ... 1: largest shift of a copy's box, in box sides
 COPY_SCALE = (0.85, 1.15)  # 0.1 ... 10, rising: least and largest scale of a copy's box
 COPY_FLIP = 0.5         # 0 ... 1: probability that a copy is mirrored
-TWINS = "keep"          # keep | drop: training photographs that are test photographs too; keep is the official split
+TWINS = "keep"          # keep | drop: training photographs that nearly duplicate test ones; keep = official split
 DUPLICATE_DISTANCE = 72  # 0 ... 255: bits of 255 by which near-duplicate photographs' hashes differ at most
 LARGEST_UNREADABLE = 0.01  # 0 ... 1: share of absent, unreadable or misannotated images above which the run stops
 WORKERS = 0             # 0 ... 61: processes that decode; 0 = one for each core

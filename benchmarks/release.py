@@ -1,9 +1,9 @@
 """Write a run's trained stages as the project ships them: in half precision, without their logs, with their scores.
 
-    python benchmarks/release.py --folder runs/lite --stages 1
+    python benchmarks/release.py --folder runs/lite --stages 1 --release-dir runs/lite/released
 Later stages learn from the output of the one before, so they follow it in half precision: put the file just written in
 place of the run's own, and go on with steps 4 to 6. Then
-    python benchmarks/release.py --folder runs/lite
+    python benchmarks/release.py --folder runs/lite --release-dir runs/lite/released
 
 Reads   FOLDER/checkpoints/stage1.pt, stage2_*.pt, ...; FOLDER/data/test_*.npy
 Writes  RELEASE_DIR/stage1.pt, ...  with what they score on the test persons: stage 1 with and without the flip test
