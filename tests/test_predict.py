@@ -41,6 +41,7 @@ from resnet_stage1 import ResNetRegressor
 
 RELEASED = predict.RELEASED
 HAND = Skeleton(("wrist", "thumb", "finger"), limbs={"thumb": (("wrist",), ("thumb",))})
+END = "" if os.name == "nt" else "\n"  # of a line; Windows has none in names
 PLAIN = ["--passes", "1", "--doubt", "0"]  # one look at the whole image, as the test steps have it
 
 
@@ -255,13 +256,13 @@ def test_depth_images_go_to_a_network_of_one_channel(tmp_path, capsys):
 def test_overlays_lie_as_the_photographs_do_and_nothing_is_replaced_unasked(photos, tmp_path):
     tree = tmp_path / "tree"
     (tree / "a").mkdir(parents=True)
-    for name in ("x.jpg", "x.png", "a/x.jpg", "a/y.gif", "a/y.gif.png", "a/odd name\nü.webp"):
+    for name in ("x.jpg", "x.png", "a/x.jpg", "a/y.gif", "a/y.gif.png", f"a/odd name{END}ü.webp"):
         Image.open(photos[0] / "p0.png").save(tree / name)
     (tree / "notes.txt").write_text("")
     out = tree / "found"
     run(tree, "--out", out, *PLAIN, "--names")
-    pictures = {str(path.relative_to(out)) for path in out.rglob("*.*")} - {"predictions.json", "predictions.csv"}
-    assert pictures == {"x.jpg", "x.png", "a/x.jpg", "a/y.gif.png", "a/y.gif-2.png", "a/odd name\nü.webp.png"}
+    pictures = {path.relative_to(out).as_posix() for path in out.rglob("*.*")} - {"predictions.json", "predictions.csv"}
+    assert pictures == {"x.jpg", "x.png", "a/x.jpg", "a/y.gif.png", "a/y.gif-2.png", f"a/odd name{END}ü.webp.png"}
     assert Image.open(out / "x.jpg").format == "JPEG" and Image.open(out / "x.png").format == "PNG"
     before = (out / "predictions.json").read_bytes()
     with pytest.raises(UserError, match="is there already; --overwrite replaces it"):
@@ -457,11 +458,12 @@ def test_odd_images_are_read(tmp_path):
     assert np.array_equal(seen, np.asarray(decode(lambda member: content, "")))  # as a network was trained on it
     Image.new("CMYK", (4, 4), (0, 255, 255, 0)).save(tmp_path / "print.jpg")
     assert np.allclose(np.asarray(read_photo(tmp_path / "print.jpg", RGB).image)[0, 0], [255, 0, 0], atol=8)
-    os.mkfifo(tmp_path / "pipe.jpg")
+    if fifos := hasattr(os, "mkfifo"):  # which Windows lacks
+        os.mkfifo(tmp_path / "pipe.jpg")
     Image.new("1", (14000, 14000)).save(tmp_path / "huge.png")
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "link.jpg").symlink_to("gone.jpg")
-    for name, reason in (("pipe.jpg", "no regular file"), ("huge.png", "more than 178 million pixels"),
+    for name, reason in (*[("pipe.jpg", "no regular file")] * fifos, ("huge.png", "more than 178 million pixels"),
                          ("empty.jpg", "an empty file"), ("link.jpg", "a link to what is not there")):
         with pytest.raises(Unreadable, match=reason):
             read_photo(tmp_path / name, RGB)
@@ -642,6 +644,26 @@ def test_sides_have_colours_and_doubtful_joints_fade():
     draw_pose(picture, np.full((14, 2), np.nan), LSP, opacity)
     draw_pose(picture, np.full((14, 2), 1e9), LSP, opacity)
     assert np.asarray(picture).tolist() == pixels.tolist()
+
+
+def test_joints_of_less_confidence_than_asked_are_drawn_faded(photos, tmp_path):
+    drawn = {}
+    for limit in ("0", "0.5", "1"):
+        run(photos[0] / "p1.png", "--out", tmp_path / limit, "--faded-below", limit)
+        drawn[limit] = np.asarray(Image.open(tmp_path / limit / "p1.png")).astype(float)
+    person = told(tmp_path / "0.5")[0]["images"][0]["persons"][0]
+    joints, sure = np.array(person["joints"]), np.array(person["confidence"])
+    middle = sorted(sure)[7]
+    run(photos[0] / "p1.png", "--out", tmp_path / "some", "--faded-below", middle)
+    some = np.asarray(Image.open(tmp_path / "some" / "p1.png")).astype(float)
+    scale = np.array(some.shape[1::-1]) / Image.open(photos[0] / "p1.png").size
+    places, plain = np.round((joints + 0.5) * scale - 0.5).astype(int), {"0": 0, "1": 0}
+    for name, (x, y), doubtful in zip(LSP.joints, places, sure < middle):
+        whole, faded = (np.abs(some[y, x] - drawn[limit][y, x]).max() for limit in ("0", "1"))
+        assert faded == 0 if doubtful else whole == 0
+        for limit in plain:
+            plain[limit] += drawn[limit][y, x].tolist() == list(COLOURS[LSP.side([name])])
+    assert plain["0"] > 10 and plain["1"] == 0
 
 
 def test_names_keep_out_of_each_others_way(monkeypatch):

@@ -231,7 +231,7 @@ def test_a_preset_may_be_like_another_but_for_its_own(tmp_path):
     settings = parse_settings(vars(train_stage1), ["--preset", str(path)])
     assert (settings.epochs, settings.backbone) == (3, "efficientnet_lite0")
     for text, message in (("like = 'lit'", r"there is no preset 'lit'; did you mean lite\? There are: "),
-                          ("like = 'gone.toml'", "preset /.*gone.toml not found"),
+                          ("like = 'gone.toml'", "preset .*gone.toml not found"),
                           ("like = 'qqq'", "'qqq'; there are: "), ("like = 'own.toml'", "in a circle"),
                           ("like = 'lite'\ntrain_stage1 = 3", r"expected a section \[train_stage1\]")):
         path.write_text(text)
@@ -249,9 +249,9 @@ def test_run_py_takes_all_steps_of_a_preset(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(run_script, "run_steps", noted)
     run_script.main(["--preset", "small", "--folder", str(tmp_path), "--raw-dir", "raw"])
     told, folder = capsys.readouterr().out, tmp_path / "small"
-    assert told.endswith(f"python report.py --data-dir {folder}/data --checkpoint-dir {folder}/checkpoints --run-dir "
-                         f"{folder}/runs\non other pictures: python predict.py PICTURES --checkpoint-dir "
-                         f"{folder}/checkpoints\n")
+    assert told.endswith(f"python report.py --data-dir {folder / 'data'} --checkpoint-dir {folder / 'checkpoints'} "
+                         f"--run-dir {folder / 'runs'}\non other pictures: python predict.py PICTURES --checkpoint-dir "
+                         f"{folder / 'checkpoints'}\n")
     assert taken["folder"] == tmp_path / "small" and taken["more"] == (0, "auto", "raw")
     assert taken["steps"] == [f"python {step}" for step in (
         "lsp_data.py --preset small", "train_stage1.py --preset small", "calibrate.py --preset small",
