@@ -45,9 +45,9 @@ DEVICE = "auto"                 # auto, cpu, cuda, cuda:1, mps
 THREADS = 0                     # 0 ... 1024: of a CPU; 0 = one for each core that other programs leave free
 IMAGES = "auto"                 # auto | resident | streamed: on the device whole or read ahead of each batch
 BATCH_SIZE = 64                 # 1 ... 65536: persons a step
-SURE = 0.5                      # 0 ... 1: least confidence, the network's own, that counts against a label
+SURE = 0.5                      # 0.0 ... 1: least confidence, the network's own, that counts against a label
 FAR = 0.5                       # 0.05 ... 1: torso diameters from label to prediction beyond which a joint is left out
-GAIN = 0.3                      # 0 ... 1: torso diameters by which exchanged sides must be nearer, on the mean
+GAIN = 0.3                      # 0.0 ... 1: torso diameters by which exchanged sides must be nearer, on the mean
 KEEP: tuple[str, ...] = ()      # data sets whose labels stay as published: the table then tells the networks' mistakes
 SHOWN = 24                      # 1 ... 1000: persons in the picture with sides exchanged, and as many others
 

@@ -47,12 +47,12 @@ DUPLICATE_DISTANCE = 72  # 0 ... 255: bits of 255 by which near-duplicate photog
 DUPLICATES_UP_TO = 20000  # 0 ... 1000000: photographs among which near duplicates are looked for, all by all
 BOXES = "bbox"          # bbox | joints: a box comes from the annotated bbox, or from the true joints, at test as well
 BOX_EXTENSION = 1.25    # 0.1 ... 10: side of a box, in the longer side of bbox or of the joints' extent
-LEAST_EXTENT = 0.5      # 0 ... 1: joint extent taken at least for persons with missing joints, in median extents
-FIRST_PIXEL = 0.0       # 0 ... 1: what joints count the first pixel's centre as: COCO 0; 0.5 if the image's corner is 0
+LEAST_EXTENT = 0.5      # 0.0 ... 1: joint extent taken at least for persons with missing joints, in median extents
+FIRST_PIXEL = 0.0       # 0.0 ... 1: what joints count the first pixel's centre as: COCO 0; 0.5 if its corner is 0
 SIGMA = 0.05            # 0.001 ... 1: of each joint in OKS, for skeletons that are not COCO's own
 CROP_SIZE = 256         # 16 ... 4096: side of a stored crop, pixels
-CONTEXT = 1.5           # 1 ... 10: side of a stored crop, in box sides: room for turning, scaling and shifting
-LARGEST_UNREADABLE = 0.01  # 0 ... 1: share of persons with unreadable images or annotations above which the run stops
+CONTEXT = 1.5           # 1.0 ... 10: side of a stored crop, in box sides: room for turning, scaling and shifting
+LARGEST_UNREADABLE = 0.01  # 0.0 ... 1: share of persons with unreadable images or annotations above which the run stops
 WORKERS = 0             # 0 ... 61: processes that decode; 0 = one for each core
 
 @dataclass

@@ -34,15 +34,15 @@ TRAIN = "train_annos.txt"  # the training images and their joints
 TEST = "test_annos.txt"  # the test images and their joints
 IMAGES = "depth_data"   # folder of the images, or zip or tar without its suffix
 SEED = 0                # 0 ... 4294967295: seed of the validation split
-FIRST_PIXEL = 0.0       # 0 ... 1: what the coordinates count the first pixel's centre as; undocumented, 0 is assumed
+FIRST_PIXEL = 0.0       # 0.0 ... 1: what the coordinates count the first pixel's centre as; undocumented, 0 is assumed
 VALIDATION_SHARE = 0.1  # 0.001 ... 0.9: of the training images, held out for validation
 BLOCK = 500             # 1 ... 1000000: neighbouring frames of a folder that are held out together, being nearly alike
 BOXES = "image"         # image | joints: a person's box is the whole image, or comes from the true joints, at test too
 BOX_EXTENSION = 1.5     # 0.1 ... 10: side of a box from the joints, in joint extents
-LEAST_EXTENT = 0.5      # 0 ... 1: joint extent taken at least for persons with missing joints, in median extents
+LEAST_EXTENT = 0.5      # 0.0 ... 1: joint extent taken at least for persons with missing joints, in median extents
 CROP_SIZE = 256         # 16 ... 4096: side of a stored crop, pixels
-CONTEXT = 1.5           # 1 ... 10: side of a stored crop, in box sides; round a whole image is nothing, and 1 will do
-LARGEST_UNREADABLE = 0.01  # 0 ... 1: share of absent, unreadable or misannotated images above which the run stops
+CONTEXT = 1.5           # 1.0 ... 10: side of a stored crop, in box sides; round a whole image is nothing, and 1 will do
+LARGEST_UNREADABLE = 0.01  # 0.0 ... 1: share of absent, unreadable or misannotated images above which the run stops
 WORKERS = 0             # 0 ... 61: processes that decode; 0 = one for each core
 
 LIMBS = ("upper_arm", "lower_arm", "upper_leg", "lower_leg")

@@ -36,8 +36,8 @@ TEST_IMAGES = "val_images"  # name of the folder, zip or tar, without .zip or .t
 SEED = 0                # 0 ... 4294967295: seed of the validation split
 VALIDATION_SHARE = 0.1  # 0.001 ... 0.9: of the training persons, held out for validation
 CROP_SIZE = 256         # 16 ... 4096: side of a stored crop, pixels
-CONTEXT = 1.5           # 1 ... 10: side of a stored crop, in box sides; round a whole image is nothing, and 1 will do
-LARGEST_UNREADABLE = 0.01  # 0 ... 1: share of absent, unreadable or misannotated images above which the run stops
+CONTEXT = 1.5           # 1.0 ... 10: side of a stored crop, in box sides; round a whole image is nothing, and 1 will do
+LARGEST_UNREADABLE = 0.01  # 0.0 ... 1: share of absent, unreadable or misannotated images above which the run stops
 WORKERS = 0             # 0 ... 61: processes that decode; 0 = one for each core
 
 LIP = Skeleton(

@@ -44,16 +44,16 @@ TRAIN_ON = "both"       # both | lsp: LSP's own training persons and LSPe's 10,0
 LSP_TRAIN_IMAGES = 1000  # 1 ... 1000000: LSP's images up to this number train, the others test
 VALIDATION_SHARE = 0.1  # 0.001 ... 0.9: of each data set's training persons, held out for validation
 CROP_SIZE = 256         # 16 ... 4096: side of a stored crop, pixels
-CONTEXT = 1.5           # 1 ... 10: side of a stored crop, in box sides: room for turning, scaling and shifting
+CONTEXT = 1.5           # 1.0 ... 10: side of a stored crop, in box sides: room for turning, scaling and shifting
 TEST_BOXES = "image"    # image | joints: a test person's box is the whole image, or comes from the true joints
-LEAST_EXTENT = 0.5      # 0 ... 1: joint extent taken at least for persons with missing joints, in median extents
+LEAST_EXTENT = 0.5      # 0.0 ... 1: joint extent taken at least for persons with missing joints, in median extents
 EXTRA_COPIES = 0        # 0 ... 1000: varied copies stored of each training person; training varies crops itself as well
-COPY_SHIFT = 0.05       # 0 ... 1: largest shift of a copy's box, in box sides
+COPY_SHIFT = 0.05       # 0.0 ... 1: largest shift of a copy's box, in box sides
 COPY_SCALE = (0.85, 1.15)  # 0.1 ... 10, rising: least and largest scale of a copy's box
-COPY_FLIP = 0.5         # 0 ... 1: probability that a copy is mirrored
+COPY_FLIP = 0.5         # 0.0 ... 1: probability that a copy is mirrored
 TWINS = "keep"          # keep | drop: training photographs that nearly duplicate test ones; keep = official split
 DUPLICATE_DISTANCE = 72  # 0 ... 255: bits of 255 by which near-duplicate photographs' hashes differ at most
-LARGEST_UNREADABLE = 0.01  # 0 ... 1: share of absent, unreadable or misannotated images above which the run stops
+LARGEST_UNREADABLE = 0.01  # 0.0 ... 1: share of absent, unreadable or misannotated images above which the run stops
 WORKERS = 0             # 0 ... 61: processes that decode; 0 = one for each core
 
 

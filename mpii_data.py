@@ -40,13 +40,13 @@ TEST_SHARE = 0.1        # 0.001 ... 0.9: of all persons with joints, test person
 VALIDATION_SHARE = 0.1  # 0.001 ... 0.9: of the other persons, held out for validation
 PERSONS = "all"         # all | single: every annotated person, or those who stand apart from others, as the .mat tells
 BOXES = "person"        # person | joints: a box comes from objpos and scale, or from the true joints, at test as well
-SCALE_PX = 200.0        # 1 ... 10000: a person's height where scale is 1, pixels
+SCALE_PX = 200.0        # 1.0 ... 10000: a person's height where scale is 1, pixels
 BOX_EXTENSION = 1.25    # 0.1 ... 10: side of a box, in persons' heights, or in joint extents
-BOX_DOWN = 15.0         # -1000 ... 1000: box centre below objpos where scale is 1, pixels; others' systems have it, too
-LEAST_EXTENT = 0.5      # 0 ... 1: joint extent taken at least for persons with missing joints, in their heights
+BOX_DOWN = 15.0         # -1000.0 ... 1000: box centre below objpos where scale is 1, pixels; others have it, too
+LEAST_EXTENT = 0.5      # 0.0 ... 1: joint extent taken at least for persons with missing joints, in their heights
 CROP_SIZE = 256         # 16 ... 4096: side of a stored crop, pixels
-CONTEXT = 1.5           # 1 ... 10: side of a stored crop, in box sides: room for turning, scaling and shifting
-LARGEST_UNREADABLE = 0.01  # 0 ... 1: share of persons with unreadable images or annotations above which the run stops
+CONTEXT = 1.5           # 1.0 ... 10: side of a stored crop, in box sides: room for turning, scaling and shifting
+LARGEST_UNREADABLE = 0.01  # 0.0 ... 1: share of persons with unreadable images or annotations above which the run stops
 WORKERS = 0             # 0 ... 61: processes that decode; 0 = one for each core
 
 MPII = Skeleton(

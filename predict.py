@@ -44,18 +44,18 @@ STAGES = 0                      # 0 ... 99: how many of the trained stages look;
 PASSES = 2                      # 1 ... 5: looks at each person, the later ones at a box round what was found
 FLIP_TEST = True                # average with the mirrored window's prediction; as a cascade expects
 BFLOAT16 = False                # compute so where the device has it: less time; of stage 1's joints 1% move by a pixel
-DOUBT = 0.4                     # 0 ... 1: mean of stage 1's uncalibrated score below which parts are searched; 0 = off
+DOUBT = 0.4                     # 0.0 ... 1: mean of stage 1's own score below which parts are searched; 0 = off
 BOX = (0.0, 0.0, 0.0, 0.0)      # -1e6 ... 1e6: x0 y0 x1 y1 round the person in every photograph; all 0 = none
 BOXES = "none"                  # file of boxes, CSV, JSON or COCO's; persons may share a photograph
 DETECTOR = "none"               # none, or for several persons torchvision's, e.g. fasterrcnn_mobilenet_v3_large_fpn
 DETECTOR_WEIGHTS = "coco"       # coco, torchvision's, downloaded once; or a file of them
-LEAST_SCORE = 0.6               # 0 ... 1: of what a detector takes for a person
+LEAST_SCORE = 0.6               # 0.0 ... 1: of what a detector takes for a person
 BOX_MARGIN = 1.2                # 0.1 ... 10: longer sides of such a box that are looked at; of a predictions.json's 1
 MARGIN: float | None = None     # 0.1 ... 100: side of a later pass's box, in extents of the joints; none = as trained
 SMOOTHING = 0                   # 0 ... 100: frames to each side to smooth videos over; 1 = leave out single jumps alone
 OVERLAYS = True                 # draw the poses over photographs and videos
 NAMES = False                   # write each joint's name beside it
-FADED_BELOW = 0.5               # 0 ... 1: joints of less confidence are drawn faded
+FADED_BELOW = 0.5               # 0.0 ... 1: joints of less confidence are drawn faded
 FORMAT = "json"                 # json | coco: coco writes predictions_coco.json as well, COCO's results
 
 RELEASED = Path(__file__).resolve().parent / "checkpoints/released"

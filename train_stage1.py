@@ -62,7 +62,7 @@ BACKBONE = "resnet34"            # any ResNet of torchvision by name, efficientn
 WEIGHTS = "imagenet"             # initial: imagenet (downloaded, or from a package), none, or a file (also a stage1.pt)
 INPUT_SIZE = 224                 # 32 ... 1024: side of the network's square input, pixels
 DROPOUT = 0.6                    # 0 ... 0.99: regression: share of pooled features dropped while training
-HEATMAP_WEIGHT = 0.1             # 0 ... 1000: integral: weight of the heatmaps' loss beside the coordinates'; 0 = none
+HEATMAP_WEIGHT = 0.1             # 0.0 ... 1000: integral: weight of the heatmaps' loss beside coordinates'; 0 = none
 HEATMAP_SIGMA: float | None = None  # 0.5 ... 16: deviation of a heatmap's target, its pixels; none = network's own
 LOSS = "mse"                     # mse | smooth_l1 | rle: what training minimises; rle: residual log-likelihood
 GLOBAL_CONTRAST = False          # each window less its own mean, over its own deviation (global contrast normalisation)
@@ -73,13 +73,13 @@ WITHOUT = ""                     # k/n: leave out the k-th of n parts of the tra
 BATCH_SIZE = 64                  # 2 ... 65536: persons a step
 OPTIMISER = "adam"               # adagrad | adam | adamw | sgd; adagrad is the paper's
 LEARNING_RATE = 5e-4             # 1e-12 ... 1e6: step size
-BACKBONE_RATE = 1.0              # 0 ... 1000: factor of the step size of the backbone, AlexNet's wide layers left out
+BACKBONE_RATE = 1.0              # 0.0 ... 1000: factor of the step size of the backbone, AlexNet's wide layers left out
 INITIAL_ACCUMULATOR = 0.1        # 0 ... 1e6: adagrad: start of the squared-gradient sums; 0 = a first step at full rate
 MOMENTUM = 0.9                   # 0 ... 0.9999: sgd: momentum
-WEIGHT_DECAY = 0.0               # 0 ... 1: pull of the weights towards 0
+WEIGHT_DECAY = 0.0               # 0.0 ... 1: pull of the weights towards 0
 SCHEDULE = "cosine"              # constant | cosine | step: the learning rate over the epochs
-WARMUP_EPOCHS = 1.0              # 0 ... 100000: epochs of linear warm-up
-STEP_EPOCHS: tuple[float, ...] = (60.0, 85.0)  # 0 ... 100000, rising: step: epochs after which the rate drops
+WARMUP_EPOCHS = 1.0              # 0.0 ... 100000: epochs of linear warm-up
+STEP_EPOCHS: tuple[float, ...] = (60.0, 85.0)  # 0.0 ... 100000, rising: step: epochs after which the rate drops
 STEP_FACTOR = 0.1                # 1e-6 ... 1: step: factor of each drop
 AVERAGE_DECAY = 0.0              # 0 ... 0.999999: decay a step of the weights' moving average, which is kept; 0 = none
 CLIP: float | None = None        # 1e-9 ... 1e9: largest gradient norm; none = unlimited
@@ -96,14 +96,14 @@ EVERY = 0                        # 0 ... 1000000000: steps between scores; 0 = a
 TRAINING_PERSONS = 0             # 0 ... 1000000000: training persons scored as well, drawn by the seed; 0 = none
 TENSORBOARD = False              # scores as TensorBoard's scalars too, where it is installed
 
-ROTATION = 30.0                  # 0 ... 180: largest random turn either way, degrees
+ROTATION = 30.0                  # 0.0 ... 180: largest random turn either way, degrees
 SCALE = (0.8, 1.25)              # 0.1 ... 10, rising: range of random window sides, boxes; grey beyond the stored crop
-SHIFT = 0.1                      # 0 ... 1: largest random shift along x and y, in boxes
-FLIP = 0.5                       # 0 ... 1: probability of mirroring, left and right exchanged
-COLOUR = 0.2                     # 0 ... 1: strength of random brightness, contrast and tint; 0 = none
+SHIFT = 0.1                      # 0.0 ... 1: largest random shift along x and y, in boxes
+FLIP = 0.5                       # 0.0 ... 1: probability of mirroring, left and right exchanged
+COLOUR = 0.2                     # 0.0 ... 1: strength of random brightness, contrast and tint; 0 = none
 
 COLLAPSE_EPOCH = 5               # 0 ... 100000: from this epoch on, warn if predictions hardly spread; 0 = never
-COLLAPSE_SPREAD = 0.2            # 0 ... 1000: the warning's limit, in the truth's spread
+COLLAPSE_SPREAD = 0.2            # 0.0 ... 1000: the warning's limit, in the truth's spread
 
 # where and how a training runs, not what it learns
 PLACES = ("preset", "data_dir", "checkpoint_dir", "run_dir", "device", "threads", "images",

@@ -78,11 +78,11 @@ WIDTH = 1.0                      # 0.001 ... 8: alexnet: factor on channels of c
 DROPOUT = 0.6                    # 0 ... 0.99: alexnet: share dropped after fully connected layers while training
 WEIGHTS = "stage1"               # pose_refiner: initial: stage1 (all of it), imagenet, none, or a file
 BACKBONE = "efficientnet_lite0"  # pose_refiner: with other weights than stage 1's; any ResNet of torchvision by name
-HEATMAP_WEIGHT = 1.0             # 0 ... 1000: pose_refiner: weight of the heatmaps' loss beside the coordinates'
+HEATMAP_WEIGHT = 1.0             # 0.0 ... 1000: pose_refiner: weight of the heatmaps' loss beside the coordinates'
 LOSS = "mse"                     # mse | smooth_l1: what training minimises
 SIGMA = 2.0                      # 0.05 ... 20: window side, in the incoming pose's diameters; pose_refiner: extents
 UPRIGHT = False                  # pose_refiner: windows turned so that the pose's torso points up
-AGREEMENT = 0.3                  # 0 ... 100: pose_refiner: joints that move fewer diameters go half the way
+AGREEMENT = 0.3                  # 0.0 ... 100: pose_refiner: joints that move fewer diameters go half the way
 
 EPOCHS = 7                       # 1 ... 100000: passes over the training persons
 OVERSAMPLE: tuple[str, ...] = ()  # data sets whose persons come several times a pass, e.g. lsp=4
@@ -92,10 +92,10 @@ OPTIMISER = "adam"               # adagrad | adam | adamw | sgd; adagrad is the 
 LEARNING_RATE = 5e-4             # 1e-12 ... 1e6: step size
 INITIAL_ACCUMULATOR = 0.1        # 0 ... 1e6: adagrad: start of the squared-gradient sums; 0 = a first step at full rate
 MOMENTUM = 0.9                   # 0 ... 0.9999: sgd: momentum
-WEIGHT_DECAY = 0.0               # 0 ... 1: pull of the weights towards 0
+WEIGHT_DECAY = 0.0               # 0.0 ... 1: pull of the weights towards 0
 SCHEDULE = "cosine"              # constant | cosine | step: the learning rate over the epochs
-WARMUP_EPOCHS = 0.0              # 0 ... 100000: epochs of linear warm-up
-STEP_EPOCHS: tuple[float, ...] = (5.0,)  # 0 ... 100000, rising: step: epochs after which the rate drops
+WARMUP_EPOCHS = 0.0              # 0.0 ... 100000: epochs of linear warm-up
+STEP_EPOCHS: tuple[float, ...] = (5.0,)  # 0.0 ... 100000, rising: step: epochs after which the rate drops
 STEP_FACTOR = 0.1                # 1e-6 ... 1: step: factor of each drop
 AVERAGE_DECAY = 0.0              # 0 ... 0.999999: decay a step of the weights' moving average, which is kept; 0 = none
 CLIP: float | None = None        # 1e-9 ... 1e9: largest gradient norm; none = unlimited
@@ -106,13 +106,13 @@ HALF_WEIGHTS = True              # keep finished weights in half precision
 
 ERRORS = "residuals"             # residuals | gaussian | fixed: drawn from held-out errors, their fit, or deltas.npy
 MISSED = True                    # learn also from windows that miss the true joint, which can't be seen there
-ROTATION = 15.0                  # 0 ... 180: largest random turn of a window either way, degrees
+ROTATION = 15.0                  # 0.0 ... 180: largest random turn of a window either way, degrees
 SCALE = (0.85, 1.18)             # 0.1 ... 10, rising: least and largest random factor on a window's side
-TOLD_NOISE = 0.0                 # 0 ... 1: pose_refiner: deviation of noise on the pose it is told, window sides
-UNTOLD = 0.0                     # 0 ... 1: pose_refiner: share of persons whose pose it is not told
-SHIFT = 0.05                     # 0 ... 1: pose_refiner: largest random shift along x and y, window sides
-FLIP = 0.5                       # 0 ... 1: probability of mirroring; the mirrored left joint trains the right's network
-COLOUR = 0.2                     # 0 ... 1: strength of random brightness, contrast and tint; 0 = none
+TOLD_NOISE = 0.0                 # 0.0 ... 1: pose_refiner: deviation of noise on the pose it is told, window sides
+UNTOLD = 0.0                     # 0.0 ... 1: pose_refiner: share of persons whose pose it is not told
+SHIFT = 0.05                     # 0.0 ... 1: pose_refiner: largest random shift along x and y, window sides
+FLIP = 0.5                       # 0.0 ... 1: probability of mirroring; the mirrored left joint trains the right's
+COLOUR = 0.2                     # 0.0 ... 1: strength of random brightness, contrast and tint; 0 = none
 
 # where and how a training runs, not what it learns
 PLACES = ("preset", "data_dir", "checkpoint_dir", "run_dir", "device", "threads", "images",

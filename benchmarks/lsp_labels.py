@@ -42,11 +42,11 @@ RESULT_DIR = "results"          # where lsp_labels.json goes
 SEED = 0                        # 0 ... 4294967295: seed of the bootstraps and of the planted twins
 DEVICE = "auto"                 # auto, cpu, cuda, cuda:1, mps
 DRAWS = 200                     # 10 ... 10000: bootstrap samples of persons for an interval
-LARGEST_ERROR = 12.0            # 1 ... 1000: image pixels beyond which a prediction tells nothing of a label's place
-SHOWN_SIDE = 540.5              # 1 ... 10000: longer side of the pictures that LSPe was annotated on, their pixels
-RESIDUAL = 0.25                 # 0 ... 1: largest difference between two twins' shapes, in their spread
-TURN = 12.0                     # 0 ... 45: largest turn between two twins, degrees
-LIKENESS = 0.9                  # 0 ... 1: least correlation of twins' pixels
+LARGEST_ERROR = 12.0            # 1.0 ... 1000: image pixels beyond which a prediction tells nothing of a label's place
+SHOWN_SIDE = 540.5              # 1.0 ... 10000: longer side of the pictures that LSPe was annotated on, their pixels
+RESIDUAL = 0.25                 # 0.0 ... 1: largest difference between two twins' shapes, in their spread
+TURN = 12.0                     # 0.0 ... 45: largest turn between two twins, degrees
+LIKENESS = 0.9                  # 0.0 ... 1: least correlation of twins' pixels
 PLANTED = 200                   # 1 ... 5000: twins planted as a trial
 
 # joints that both persons of a pair must have

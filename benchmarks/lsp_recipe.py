@@ -34,7 +34,7 @@ INPUT_SIZE = 160                # 32 ... 1024: side of stage 1's input, pixels
 EPOCHS = 22                     # 1 ... 100000: of stage 1
 BATCH_SIZE = 32                 # 2 ... 65536: of stage 1
 LEARNING_RATE = 2e-3            # 1e-12 ... 1e6: of stage 1
-HEATMAP_WEIGHT = 0.1            # 0 ... 1000: of stage 1's heatmap loss
+HEATMAP_WEIGHT = 0.1            # 0.0 ... 1000: of stage 1's heatmap loss
 SIGMA = 1.0                     # 0.05 ... 20: side of the cascade's windows, torso diameters
 CASCADE_SIZE = 67               # 67 ... 1024: pixels along a window
 CASCADE_WIDTH = 0.5             # 0.001 ... 8: of the cascade's networks, 1 = AlexNet

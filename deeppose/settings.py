@@ -4,14 +4,16 @@ Each constant stands on a line of its own with a trailing comment, which is the 
 
     EPOCHS = 100                     # 1 ... 100000: passes over the training set
     LOSS = "mse"                     # mse | smooth_l1: what training minimises
+    COLOUR = 0.2                     # 0.0 ... 1: strength of random brightness
     SCALE = (0.8, 1.25)              # 0.1 ... 10, rising: least and largest window side, in boxes
     CLIP: float | None = None        # 1e-9 ... 1e9: largest gradient norm; none = unlimited
     JOINTS: tuple[str, ...] = ()     # joints to train; all if empty
 
 A comment that begins with `a | b` limits the setting to those choices, one that begins with `low ... high` to that
 range, both ends included; of a tuple, each of its numbers. Every number has a range, and whatever breaks it, in the
-file or in a flag, ends the process before any work. A tuple keeps its length unless it is annotated `tuple[T, ...]`;
-a default of None needs an annotation `T | None`.
+file or in a flag, ends the process before any work; between whole ends, `1 ... 100`, it is a whole number, and any if
+an end has a point or an exponent, `0.0 ... 100`, however the constant is written. A tuple keeps its length unless it is
+annotated `tuple[T, ...]`; what may be none is annotated `T | None`.
 
 A preset sets several at once, for all six steps of one line of systems: presets/NAME.toml, or any file, holds a section
 for each script, and in it settings by their names in lower case. Flags go before it, and it goes before the constants.
@@ -67,7 +69,7 @@ def parse_settings(script, argv=None, positional=None):
     except ValueError as error:
         parser.error(str(error))
     for name, (_, note) in constants.items():
-        default = chosen.get(name, script[name])
+        default = _typed(chosen.get(name, script[name]), note)
         shown = " ".join(map(str, default)) or "empty" if isinstance(default, tuple) else default
         shown = "none" if default is None else shown
         parser.add_argument("--" + name.lower().replace("_", "-"), default=default,
@@ -138,13 +140,14 @@ def _chosen(preset, section, script, kinds):
         default, read = script[name], kinds[name].get("type", bool)
         given = value if isinstance(value, list) else [value]
         wanted = bool if read is bool else getattr(read, "kind", read)
-        fits = [type(each) is wanted or (type(each), wanted) == (int, float) or each == "none" and default is None
+        optional = hasattr(read, "kind")
+        fits = [type(each) is wanted or (type(each), wanted) == (int, float) or each == "none" and optional
                 for each in given]
         length = kinds[name].get("nargs", 1)
         if not all(fits) or isinstance(value, list) != isinstance(default, tuple) or length not in ("*", len(given)):
             many = {1: "", "*": "a list of "}.get(length, f"a list of {length} ")
             raise ValueError(f"{where} = {value!r}, expected {many}{wanted.__name__}")
-        given = [None if default is None and each == "none" else wanted(each) for each in given]
+        given = [None if optional and each == "none" else wanted(each) for each in given]
         values[name] = tuple(given) if isinstance(default, tuple) else given[0]
     return values
 
@@ -185,6 +188,19 @@ def _constants(path):
 RANGE = re.compile(r"(?P<low>[-+.\de]+) \.\.\. (?P<high>[-+.\de]+)(?P<rising>, rising)?:")
 
 
+def _is_real(note):
+    """Whether the range that a comment begins with is one of any numbers, and not of whole ones."""
+    limits = RANGE.match(note)
+    return bool(limits) and any(mark in limits["low"] + limits["high"] for mark in ".e")
+
+
+def _typed(value, note):
+    """A constant, or each of a tuple, as a float where its range is one of any numbers: DROPOUT = 0 is 0.0."""
+    if isinstance(value, tuple):
+        return tuple(_typed(each, note) for each in value)
+    return float(value) if type(value) is int and _is_real(note) else value
+
+
 def _fault(value, default, note):
     """Why a setting's value makes no sense, in words; None where it does."""
     if isinstance(value, str):
@@ -201,6 +217,8 @@ def _fault(value, default, note):
         low, high = float(limits["low"]), float(limits["high"])
         if not all(low <= number <= high for number in numbers):
             return f"is {shown}, expected {limits['low']} ... {limits['high']}"
+        if not _is_real(note) and any(isinstance(number, float) for number in numbers):
+            return f"is {shown}, expected {'whole numbers' if isinstance(value, tuple) else 'a whole number'}"
         if limits["rising"] and list(numbers) != sorted(numbers):
             return f"is {shown}, expected the smaller number first"
     return None
@@ -217,11 +235,12 @@ def _kind(default, annotation, note):
         return {"action": argparse.BooleanOptionalAction}
     choices = _choices(note)
     keywords = {"choices": choices} if choices else {}
+    default = _typed(default, note)
     if isinstance(default, tuple):
         element, *rest = typing.get_args(annotation) or (type(default[0]),)
         return keywords | {"type": element, "nargs": "*" if rest == [...] else len(default),
                            "metavar": element.__name__.upper(), "action": _StoreTuple}
-    if default is None:
+    if default is None or types.NoneType in typing.get_args(annotation):
         kind, = (t for t in typing.get_args(annotation) if t is not types.NoneType)
         return keywords | {"type": _optional(kind), "metavar": kind.__name__.upper()}
     return keywords | {"type": type(default)} | ({} if choices else {"metavar": type(default).__name__.upper()})

@@ -98,12 +98,27 @@ def test_a_value_out_of_its_range_is_told_with_the_settings_line(script, capsys,
 
 @pytest.mark.parametrize("name, value, message", [
     ("EPOCHS", 0, "--epochs is 0, expected 1 ... 1000"), ("MODE", "quick", "--mode is 'quick', expected fast | slow"),
-    ("SCALE", (3.0, 1.0), "the smaller number first")])
+    ("SCALE", (3.0, 1.0), "the smaller number first"), ("EPOCHS", 2.5, "--epochs is 2.5, expected a whole number")])
 def test_a_value_set_in_the_file_is_held_to_its_range_too(script, capsys, name, value, message):
     script[name] = value
     with pytest.raises(SystemExit) as stop:
         parse_settings(script, [])
     assert stop.value.code == 2 and message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name, value, flags, preset, expected", [
+    ("RATE", 1, [], {}, 1.0), ("RATE", 1, ["--rate", "0.5"], {}, 0.5),
+    ("RATE", 1, ["--preset", "own"], {"rate": 0.25}, 0.25),
+    ("SCALE", (1, 2), ["--scale", "0.5", "1.5"], {}, (0.5, 1.5)),
+    ("SCALE", (1, 2), ["--preset", "own"], {"scale": [0.5, 2]}, (0.5, 2.0)),
+    ("LIMIT", 1.5, ["--limit", "none"], {}, None), ("LIMIT", 1.5, ["--preset", "own"], {"limit": "none"}, None),
+    ("LIMIT", 2, ["--limit", "0.5"], {}, 0.5), ("EPOCHS", 7, ["--epochs", "4"], {}, 4)])
+def test_a_constant_may_be_edited_to_any_number_of_its_range(script, monkeypatch, name, value, flags, preset, expected):
+    script[name] = value
+    monkeypatch.setattr(settings_module, "read_preset", lambda name: {"script_under_test": preset})
+    found = getattr(parse_settings(script, flags), name.lower())
+    assert found == expected and type(found) is type(expected)
+    assert not isinstance(found, tuple) or {type(each) for each in found} == {float}
 
 
 SCRIPTS = sorted(path for folder in (PROJECT, PROJECT / "benchmarks") for path in folder.glob("*.py")
@@ -130,6 +145,8 @@ def test_every_number_among_a_scripts_settings_has_a_range_that_its_value_is_in(
         if numbers or "int" in annotation or "float" in annotation:
             assert settings_module.RANGE.match(note), f"{path.name}, line {line}: {name} = {value}  # {note}"
             assert settings_module._fault(value, value, note) is None
+            real = "float" in annotation or any(isinstance(number, float) for number in numbers)
+            assert settings_module._is_real(note) is real, f"{path.name}, line {line}: {name} = {value}  # {note}"
 
 
 def test_the_next_command_carries_unusual_folders_that_it_has(script):
