@@ -216,7 +216,7 @@ def train(settings, group):
             if settings.collapse_epoch and epoch + 1 >= settings.collapse_epoch and spread < settings.collapse_spread:
                 print(f"warning: predictions spread only {spread:.2f} of what the true joints do: the network gives "
                       "nearly one mean pose; try a higher --learning-rate, another --optimiser or less --dropout")
-    course.finish()
+        course.finish()
     measure = measure_of(settings.best_by, persons.skeleton).removeprefix("validation_")
     best = course.best >= max(map(course.score, course.history))
     print(f"best epoch {course.best_epoch}{f' by validation {measure}' if best else ', by an earlier --best-by'}: "

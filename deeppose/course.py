@@ -10,7 +10,7 @@ from .checkpoints import changed_settings, load_checkpoint, save_checkpoint
 from .drawing import training_curves
 from .errors import Failure, UserError
 from .restoring import misfit
-from .training import print_row, write_rows
+from .training import log_rows, print_row
 
 STATE = {"begun": str, "replaces": str, "history": list, "best_epoch": int, "weights": dict, "model": dict,
          "optimiser": dict, "ties": dict, "settings": dict, "finished": bool}  # what there must be to go on
@@ -154,11 +154,11 @@ class Course:
         if better := score > self.best:
             self.best_epoch, self.weights = len(self.history), clones(kept)
         if self.writes:
-            if rows:
-                write_rows(rows, self.history)
             self._save()
             if better and self.early:
                 self._save_final()
+            if rows:
+                log_rows(rows, self.history)
 
     def finish(self, keep=True):
         """Write the finished network; keep: also what going on with more epochs needs."""

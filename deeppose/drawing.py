@@ -184,14 +184,14 @@ def _draw_epochs(path, rows):
     if np.ptp(rates) > 0:
         panels.append(("learning rate", "step size", ["learning_rate"]))
     panels = [(title, unit, [key for key in keys if key in rows[0]]) for title, unit, keys in panels]
-    panels = [panel for panel in panels if panel[2]]
+    panels = [panel for panel in panels if any(np.isfinite(_column(rows, key)).any() for key in panel[2])]
     figure, axes = _panels(len(panels), columns=2, width=4.4, height=3.2)
     for axis, (title, unit, keys) in zip(axes, panels, strict=True):
         for key, colour, marker in zip(keys, cycle(LINES[1:]), cycle(MARKERS), strict=False):
             label = score_title(key) if key in scores else LOSSES.get(key)
             axis.plot(epochs, _column(rows, key), color=colour, marker=marker, markersize=3.5,
                       markevery=max(1, len(rows) // 20), label=label)
-        _epoch_axis(axis, title, unit)
+        _epoch_axis(axis, title, unit, epochs)
         if len(keys) > 1:
             axis.legend(fontsize=8)
     _save(figure, path)
@@ -215,7 +215,7 @@ def _draw_joints(path, rows, skeleton):
             own = [row for row in rows if row["joint"] == name]
             values = _column(own, after) - (_column(own, before) if before else 0)
             axis.plot(_column(own, "epoch"), values, markersize=3.5, label=name, **looks.get(name, {"color": LINES[0]}))
-        _epoch_axis(axis, title, unit)
+        _epoch_axis(axis, title, unit, _column(rows, "epoch"))
     _legend_below(figure, axes[0])
     _save(figure, path)
 
@@ -249,11 +249,11 @@ def _panels(count, columns, width=2.7, height=2.5):
     return figure, axes[:count]
 
 
-def _epoch_axis(axis, title, unit):
+def _epoch_axis(axis, title, unit, epochs):
     axis.set_title(title, fontsize=10)
     axis.set(xlabel="epoch", ylabel=unit)
     axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-    axis.set_xlim(axis.dataLim.x0 - 0.5, axis.dataLim.x1 + 0.5)
+    axis.set_xlim(epochs.min() - 0.5, epochs.max() + 0.5)
     drawn = np.concatenate([line.get_ydata() for line in axis.lines])
     drawn = drawn[np.isfinite(drawn)]
     if unit != "%" and len(drawn) and drawn.min() > 0 and drawn.max() > 10 * drawn.min():

@@ -2,7 +2,7 @@
 import math
 
 from .errors import UserError
-from .training import write_rows
+from .training import log_rows, write_rows
 
 TAGS = {"training_": "training/", "validation_": "validation/"}  # TensorBoard draws what is before a slash together
 
@@ -38,7 +38,7 @@ class StepLog:
     def add(self, row):
         self.rows.append(row)
         if self.path:
-            write_rows(self.path, self.rows)
+            log_rows(self.path, self.rows)
         if self.writer:
             self._draw(row)
 

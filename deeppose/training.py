@@ -216,6 +216,15 @@ def write_rows(path, rows, columns=()):
         writer.writerows(rows)
 
 
+def log_rows(path, rows):
+    """Write a log that is written anew after every epoch; where it can't be, say so: no training is lost for that."""
+    try:
+        write_rows(path, rows)
+    except Failure as error:
+        with tqdm.external_write_mode():
+            print(f"note: {error}; the training goes on, and its next epoch writes all of it", flush=True)
+
+
 def print_row(row):
     """One greppable line: key value key value ...; above a bar, if there is one."""
     with tqdm.external_write_mode():

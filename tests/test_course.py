@@ -53,6 +53,17 @@ def test_the_best_epochs_weights_are_kept_and_can_be_tried_early(tmp_path):
     assert load_checkpoint(tmp_path / "stage1_last.pt", "")["finished"]
 
 
+def test_an_epoch_is_not_lost_where_its_log_can_not_be_written(tmp_path, capsys):
+    (tmp_path / "log.csv").mkdir()  # as a table that another program holds open
+    it = course(tmp_path)
+    it.record({"epoch": 1, "pdj": 10.0, "seconds": 1.0}, begin(it), tmp_path / "log.csv")
+    assert "note: " in (text := capsys.readouterr().out) and "the training goes on" in text
+    assert len(load_checkpoint(tmp_path / "stage1_last.pt", "")["history"]) == 1
+    (tmp_path / "log.csv").rmdir()
+    it.record({"epoch": 2, "pdj": 20.0, "seconds": 1.0}, it.network, tmp_path / "log.csv")
+    assert (tmp_path / "log.csv").read_text().splitlines() == ["epoch,pdj,seconds", "1,10.0,1.0", "2,20.0,1.0"]
+
+
 def test_without_early_nothing_has_the_final_name_before_the_end(tmp_path):
     it = course(tmp_path, baseline=50.0)
     go(it, [10.0, 20.0])

@@ -255,6 +255,12 @@ def test_losses_of_one_kind_are_drawn_together(tmp_path, drawn):
     assert [line.get_label() for line in drawn[0].axes[1].lines] == ["validation", "training, not augmented"]
 
 
+def test_scores_that_no_epoch_has_leave_no_panel(tmp_path, drawn):
+    training_curves(tmp_path / "curves.png", [row | {"pdj": NAN, "pcp": NAN, "pdj_lsp": NAN} for row in epoch_rows(3)])
+    assert [axis.get_title() for axis in drawn[0].axes] == [
+        "training, as minimised", "validation, coordinates alone", "learning rate"]
+
+
 def test_training_curves_of_a_cascade_show_each_joints_gain(tmp_path, drawn):
     rows = [{"joint": joint, "epoch": e + 1, "loss": 0.1, "pdj": 50.0 + e, "pdj_before": 48.0, "pdj_area": 40.0,
              "area_before": 41.0, "learning_rate": 1e-3} for joint in LSP.joints for e in range(3)]

@@ -318,6 +318,20 @@ def test_persons_who_come_several_times_are_seen_so_often(trained, tmp_path, cap
         step(train_stage1, tmp_path, *STAGE1, "--restart", "--weights", str(tmp_path / "checkpoints/stage1_last.pt"))
 
 
+def test_a_training_has_ended_though_its_curves_can_not_be_drawn(trained, tmp_path, monkeypatch, capsys):
+    def full(*_):
+        raise Failure("no space left")
+
+    shutil.copytree(trained / "data", tmp_path / "data")
+    monkeypatch.setattr("deeppose.course.training_curves", full)
+    with pytest.raises(Failure, match="no space left"):
+        step(train_stage1, tmp_path, *STAGE1, "--epochs", "1")
+    monkeypatch.undo()
+    capsys.readouterr()
+    step(train_stage1, tmp_path, *STAGE1, "--epochs", "1")
+    assert "finished already" in capsys.readouterr().out
+
+
 def test_training_can_begin_with_a_trained_stage_1(trained, tmp_path, capsys):
     shutil.copytree(trained / "data", tmp_path / "data")
     begin = ["--weights", str(trained / "checkpoints/stage1.pt"), "--epochs", "1", "--learning-rate", "1e-9"]
