@@ -57,11 +57,15 @@ def steps_of(preset, prepare, stages):
     prepare  the module of step 1
     stages   how many are trained
     """
-    given = ["--preset", preset]
+    given, content = ["--preset", preset], read_preset(preset)
+    # stage 2 learns from the stage 1 that is tested: who asks for its flip test there means it here as well
+    flip = "flip_test" not in content.get("generate_train_output", {}) \
+        and content.get("test_stage1", {}).get("flip_test")
     # before each test, which tells whether the confidence is calibrated, and of every stage that it tests
     steps = [(prepare, given), (train_stage1, given), (calibrate, given), (test_stage1, given)]
     for stage in range(2, stages + 1):
-        steps += [(generate_train_output, [*given, *(["--stage", stage - 1] if stage > 2 else [])]),
+        more = ["--stage", stage - 1] if stage > 2 else ["--flip-test"] if flip else []
+        steps += [(generate_train_output, [*given, *more]),
                   (train_stage2, [*given, *(["--stage", stage] if stage > 2 else [])])]
     return steps + [(calibrate, given), (test_stage2, given)] * (stages > 1)
 

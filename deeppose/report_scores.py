@@ -25,7 +25,7 @@ def poses_scored(poses, persons, columns):
                         "before it.")
         elif scored is not None and not math.isclose(scored, own, abs_tol=0.01):
             told.append(f"{name.capitalize()}'s predictions score {own:.1f} where the test of all stages says "
-                        f"{scored:.1f}: they are of another run, and left out.")
+                        f"{scored:.1f}: they are of another run, or of another flip test, and left out.")
         else:
             kept[name] = pose
     return kept, told

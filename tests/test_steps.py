@@ -261,6 +261,10 @@ def test_run_py_takes_all_steps_of_a_preset(monkeypatch, tmp_path, capsys):
         "calibrate.py --preset small", "test_stage2.py --preset small")]
     run_script.main(["--preset", "small", "--stages", "1"])
     assert len(taken["steps"]) == 4
+    for name, flags in (("lite", " --flip-test"), ("lite-cascade", "")):  # whose own section sets it
+        run_script.main(["--preset", name, "--stages", "3"])
+        assert [step for step in taken["steps"] if "generate" in step] == [
+            f"python generate_train_output.py --preset {name}{end}" for end in (flags, " --stage 2")]
     taken.clear()  # what is wrong with a later step is told before the first
     (tmp_path / "own.toml").write_text("[train_stage2]\nepoch = 3")
     with pytest.raises(SystemExit):
