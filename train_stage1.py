@@ -88,7 +88,7 @@ CHANNELS_LAST = False            # memory layout in training; CUDA: always; mps:
 COMPILE = False                  # torch.compile: minutes at first; faster steps on a GPU; a CPU needs a C++ compiler
 FROZEN_STAGES = 0                # 0 ... 100: leading parts of the backbone left as loaded, the stem first; 0 = none
 FROZEN_STEPS = 0                 # 0 ... 1000000000: first steps in which BACKBONE_RATE's parts learn nothing; 0 = none
-FREEZE_BATCHNORM = False         # leave BatchNorm as loaded: its statistics and its weights
+FREEZE_BATCHNORM = False         # leave the backbone's BatchNorm as loaded: its statistics and its weights
 SYNC_BATCHNORM = True            # several GPUs: BatchNorm over the whole batch, not each GPU's share
 PATIENCE = 0                     # 0 ... 100000: stop after so many epochs without a better score; 0 = never
 BEST_BY = "pdj"                  # pdj | pcp | loss: the validation score that chooses the epoch
@@ -158,7 +158,7 @@ def train(settings, group):
         begun.warn_of_other_split(settings.weights, persons.split)
     course.seen = begun.seen if begun else []
     network.to(device, memory_format=memory_format(device, settings.channels_last))
-    model = distributed(network, group, settings.sync_batchnorm and not settings.freeze_batchnorm)
+    model = distributed(network, group, settings.sync_batchnorm)
     if settings.compile:
         model = torch.compile(model, dynamic=False)
     groups = parameter_groups(network, settings.backbone_rate, settings.frozen_steps)

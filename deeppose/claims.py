@@ -68,7 +68,11 @@ def remove_dead_parts(folder, below=False):
 def _locked(path, name):
     """The opened and locked file."""
     while True:
-        file = open(path, "a+", encoding="utf-8")
+        try:
+            file = open(path, "a+", encoding="utf-8")
+        except FileNotFoundError:  # whoever made the folder has left it, and taken it away as it was empty
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = open(path, "a+", encoding="utf-8")
         try:
             _lock(file)
         except BlockingIOError:

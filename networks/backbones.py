@@ -98,7 +98,7 @@ class Stage1Network(nn.Module):
         """Leave parts as they are, in training too.
 
         stages     leading parts of the backbone, the stem being the first; 0 = none
-        batchnorm  BatchNorm everywhere: its statistics and its weights
+        batchnorm  BatchNorm in all of the backbone: its statistics and its weights
         Raises     UserError where the backbone has no so many parts
         """
         parts = self._parts()
@@ -116,7 +116,7 @@ class Stage1Network(nn.Module):
         return self
 
     def _frozen(self):
-        norms = (module for module in self.modules() if isinstance(module, _BatchNorm))
+        norms = (module for module in self.backbone.modules() if isinstance(module, _BatchNorm))
         return [*(module for part in self._parts()[:self.frozen_stages] for module in part),
                 *(norms if self.frozen_batchnorm else ())]
 

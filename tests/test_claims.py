@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from deeppose import claims
 from deeppose.claims import claimed, remove_dead_parts, temporary_path
 from deeppose.errors import Failure, UserError
 from deeppose.reports import PROJECT
@@ -74,6 +75,12 @@ def test_a_folder_that_can_not_be_one_is_the_users_mistake_and_a_refusal_the_mac
     if os.path.isdir("/proc/self"):
         with pytest.raises(Failure, match="can't be written to"), claimed("/proc/self/none", "x"):
             pass
+
+
+def test_a_folder_that_its_maker_takes_away_is_made_again(tmp_path):
+    file = claims._locked(tmp_path / "gone" / ".stage1.lock", "stage 1")  # between making it and opening
+    claims._release(file, tmp_path / "gone" / ".stage1.lock")
+    assert (tmp_path / "gone").is_dir() and not list((tmp_path / "gone").iterdir())
 
 
 def test_a_claim_that_can_not_be_written_leaves_nothing(tmp_path):

@@ -259,3 +259,11 @@ def test_what_ends_all_processes_is_told_once_by_whoever_knows(tmp_path, who):
     assert done.returncode and done.stderr.count("error: told by ") == 1
     spoken = done.stderr.split("Sending process")[0].split("failed (exitcode")[0]  # before torchrun's own account
     assert "Traceback" not in spoken and "terminated" not in spoken
+
+
+@pytest.mark.parametrize("sync, kind", [(True, torch.nn.SyncBatchNorm), (False, torch.nn.BatchNorm2d)])
+def test_on_gpus_batchnorm_looks_at_the_whole_batch_unless_told_otherwise(monkeypatch, sync, kind):
+    monkeypatch.setattr(deeppose.distributed, "DistributedDataParallel", lambda network, device_ids: network)
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4))
+    group = SimpleNamespace(size=2, device=torch.device("cuda:1"))
+    assert type(deeppose.distributed.distributed(network, group, sync)[1]) is kind
