@@ -99,9 +99,9 @@ def prepare(settings):
         check_sizes(persons)
         groups, pairs = near_duplicate_groups(found, settings.duplicate_distance) if hashed else (persons.group, ())
         if not files["test"]:
-            persons.test = draw_test(groups, settings.test_share, generator, "raise --test-share, lower "
-                                     "--duplicate-distance, set a small --block for the frames of films, or name test "
-                                     "files with --test")
+            ways = ", lower --duplicate-distance, set --block for the frames of films" if hashed else ", lower --block"
+            persons.test = draw_test(groups, settings.test_share, generator, "--test-share",
+                                     f"{ways}, or name test files with --test")
         skeleton, without = with_torso(skeleton, persons, settings)
         try:
             held_out = hold_out(persons, groups, settings.validation_share, generator)

@@ -105,13 +105,13 @@ def split(annotated, settings, generator):
         beside = np.isin(persons.image, persons.image[persons.test]) & ~persons.test
         annotated.keep(~beside, "training persons in images of test persons")
         return
-    share, ways = settings.test_share, "change --test-share"
+    share, setting = settings.test_share, "--test-share"
     if settings.split == "full":
         complete = ~np.isnan(annotated.persons.joints).any((1, 2))
         annotated.keep(complete, "persons without some of the joints")
-        share, ways = settings.full_split[1] / sum(settings.full_split), "change --full-split"
+        share, setting = settings.full_split[1] / sum(settings.full_split), "--full-split"
     persons = annotated.persons
-    persons.test = draw_test(group(persons.image, annotated.films), share, generator, ways)
+    persons.test = draw_test(group(persons.image, annotated.films), share, generator, setting)
 
 
 def group(images, films):

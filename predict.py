@@ -153,7 +153,8 @@ def predict(settings, inputs, missing, others, boxes_of):
     name, meaning = posing.confidence
     facts = {"model": {"checkpoints": os.path.abspath(folder), "stages": len(stages),
                        "fingerprint": stages[-1].fingerprint, "flip_test": posing.flip_test},
-             "settings": {key: value for key, value in vars(settings).items() if key != "paths"}, name: meaning}
+             "settings": {key: value for key, value in vars(settings).items() if key != "paths"}
+             | {"margin": posing.margin}, name: meaning}
     coco, numbers = settings.format == "coco", image_numbers(inputs)
     unusable, found, persons = [{"file": path, "reason": why} for path, why in missing], Counter(), 0
     watch = Stopwatch()

@@ -16,7 +16,7 @@ import test_stage1
 import test_stage2
 import train_stage1
 import train_stage2
-from deeppose.settings import parse_settings, preset_names, quoted, read_preset
+from deeppose.settings import leaves_open, parse_settings, preset_names, quoted, read_preset
 from deeppose.steps import run_steps
 
 RAW_DIR = "data/raw"  # folder of the raw data
@@ -57,10 +57,10 @@ def steps_of(preset, prepare, stages):
     prepare  the module of step 1
     stages   how many are trained
     """
-    given, content = ["--preset", preset], read_preset(preset)
+    given = ["--preset", preset]
     # stage 2 learns from the stage 1 that is tested: who asks for its flip test there means it here as well
-    flip = "flip_test" not in content.get("generate_train_output", {}) \
-        and content.get("test_stage1", {}).get("flip_test")
+    flip = leaves_open(preset, "generate_train_output", "flip_test") \
+        and parse_settings(vars(test_stage1), given).flip_test
     # before each test, which tells whether the confidence is calibrated, and of every stage that it tests
     steps = [(prepare, given), (train_stage1, given), (calibrate, given), (test_stage1, given)]
     for stage in range(2, stages + 1):

@@ -17,7 +17,7 @@ from deeppose.crops import box_windows, to_window
 from deeppose.devices import Cores, Stopwatch, choose_device
 from deeppose.losses import masked_loss
 from deeppose.persons import load_persons
-from deeppose.settings import next_command, parse_settings, read_preset
+from deeppose.settings import leaves_open, next_command, parse_settings, read_preset
 from deeppose.testing import mean_pose, print_box_extensions, score_box_extensions, write_test_run
 from networks.trained_stages import calibration_of, load_stage1, run_with_confidence
 
@@ -67,9 +67,11 @@ def test(settings):
     if settings.box_extensions:
         print_box_extensions(more["box_extensions"], "stage 1")
     print(f"loss {loss:.5f}; {len(rows) / seconds:.1f} persons a second on {device}")
+    flip = " --flip-test" * (settings.flip_test
+                             and leaves_open(settings.preset, "generate_train_output", "flip_test"))
     alone = settings.preset and read_preset(settings.preset).get("stages", 2) == 1
     print(next_command(globals(), settings, "report.py", ("data_dir", "checkpoint_dir", "run_dir")) if alone else
-          next_command(globals(), settings, "generate_train_output.py", ("data_dir", "checkpoint_dir")))
+          next_command(globals(), settings, f"generate_train_output.py{flip}", ("data_dir", "checkpoint_dir")))
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ class Course:
         self.again, self.score, self.content, self.baseline, self.added = again, score, content, baseline, added
         self.begun, self.history, self.best_epoch, self.weights = secrets.token_hex(8), [], 0, None
         self.restarted, self.replaces, self.finished, self.early = False, "", False, early
+        self.log = None  # path of the CSV of all rows
         self.kept = {}  # what others have added, and of which epoch's weights
         self.since = 0   # the epoch from which on patience counts
         self.seen = []   # [split, test set] of each training that the initial weights came from
@@ -158,6 +159,7 @@ class Course:
             if better and self.early:
                 self._save_final()
             if rows:
+                self.log = rows
                 log_rows(rows, self.history)
 
     def finish(self, keep=True):
@@ -166,6 +168,8 @@ class Course:
         if self.writes:
             self._save_final()
             self._save() if keep else self.last.unlink()
+            if self.log:  # which may have been held open before
+                log_rows(self.log, self.history)
 
     @contextlib.contextmanager
     def told(self, name, curves=None, rest=()):

@@ -142,7 +142,8 @@ def write_names(picture, poses, skeleton):
             places = [((at, y + step * line), anchor) for step in STEPS for anchor, at in inside
                       if step or anchor != "mm" or len(inside) == 1]
             boxes = np.array([draw.textbbox(at, name, font, anchor, stroke_width=stroke) for at, anchor in places])
-            best = int(overlap(boxes, taken).argmin())  # the first of the least: the nearest
+            beyond = (boxes[:, 1] < 0) | (boxes[:, 3] > picture.height)
+            best = int((overlap(boxes, taken) + 1e9 * beyond).argmin())  # the first of the least: the nearest
             taken, (low, high) = np.vstack([taken, boxes[best]]), boxes[best].reshape(2, 2)
             if places[best][0][1] != y:  # a line leads to a name that had to move
                 draw.line([(x, y), tuple(np.clip((x, y), low, high).tolist())], INK)

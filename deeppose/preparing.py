@@ -131,19 +131,20 @@ def _astray(joints, sizes):
     return np.nonzero(outside.any(2))
 
 
-def draw_test(groups, share, generator, ways):
+def draw_test(groups, share, generator, setting, ways=""):
     """Choose the test persons where a data set does not: whole groups at random.
 
     groups   (N,) int; who shares one stays on one side
     share    of the persons, or as near below it as the groups allow
-    ways     what to change where that can't be done, in words
+    setting  the setting that tells the share
+    ways     what else helps where it is too small, in words
     Returns  (N,) bool
     Raises   UserError where nobody is chosen, or nobody left to train on
     """
     test = near_duplicates.hold_out(groups, np.full(len(groups), "all"), np.zeros(len(groups), bool), share, generator)
     if len(test) and (not test.any() or test.all()):
         raise UserError(f"no person {'to train on' if test.any() else 'to test'} among {len(groups)}, of whom up to "
-                        f"{np.bincount(groups).max()} must stay together; {ways}")
+                        f"{np.bincount(groups).max()} must stay together; change {setting}{ways}")
     return test
 
 

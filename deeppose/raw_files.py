@@ -31,7 +31,7 @@ def find(home, *patterns, flag=None):
         if len(found) > 1:
             one, other = (os.path.relpath(path, home) for path in found[:2])
             raise Failure(f"{os.path.realpath(home)} holds both {one} and {other}; "
-                          + (f"name one with --{flag}" if flag else "leave one of them there"))
+                          "leave one of them there" + (f", or name one in full with --{flag}" if flag else ""))
         if found:
             if not (found[0].is_file() or found[0].is_dir()):  # to open a FIFO would wait for ever
                 raise Failure(f"{os.path.abspath(found[0])} is a device, FIFO or socket, expected a file; put it there")

@@ -129,6 +129,11 @@ def read_preset(name, seen=()):
     return other | content | sections
 
 
+def leaves_open(name, section, key):
+    """Whether a preset, if there is one, says nothing of a setting."""
+    return not name or key not in read_preset(name).get(section, {})
+
+
 def _chosen(preset, section, script, kinds):
     """The values of a preset's section for a script, by the constants' names. Raises ValueError, in words."""
     values = {}

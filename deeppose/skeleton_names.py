@@ -8,11 +8,12 @@ from .skeletons import Skeleton
 SIDES = {"l": "left", "r": "right"}
 SIDED = (  # how names tell a side; two names make a pair if they do it alike
     re.compile(r"(?i)(left|right)"),                      # left_hip, hipLeft
-    re.compile(r"(?i)(?:^(l|r)(?=[^a-z])|(?<=[^a-z])(l|r)$)"),  # l_hip, L.hip, hip-l
+    re.compile(r"(?i)(?:^(l|r)(?=[\W\d_])|(?<=[\W\d_])(l|r)$)"),  # l_hip, L.hip, hip-l
     re.compile(r"(?:^(L|R)(?=[A-Z])|(?<=[a-z])(L|R)$)"),  # LHip, hipL
     re.compile(r"^(l|r)(?=[a-z])"),                       # lhip
 )
 WEAK = len(SIDED) - 1  # counts only where no other does: rear_left_hoof begins with an r, and so does rump
+NO_SIDE = re.compile("[a-z](left|right)|^[lrLR][0-9]+$")  # cleft, upright; L5, a vertebra
 LIMBS = (("shoulder", "elbow"), ("elbow", "wrist"), ("hip", "knee"), ("knee", "ankle"))
 LOWER = {"hip", "knee", "ankle", "heel", "foot", "toe", "bigtoe", "smalltoe", "pelvis"}
 HEAD_TOPS = ("headtop", "tophead", "topofhead")
@@ -57,9 +58,10 @@ def _pairs(joints):
 
 
 def alone(skeleton):
-    """The joints whose names tell a side for certain and that have no partner in a mirror."""
+    """The joints whose names seem to tell a side and that have no partner in a mirror."""
     paired = {name for pair in skeleton.pairs for name in pair}
-    return [name for name in skeleton.joints if name not in paired and min(_sides(name)[0], default=WEAK) < WEAK]
+    return [name for name in skeleton.joints if name not in paired and not NO_SIDE.search(name)
+            and min(_sides(name)[0], default=WEAK) < WEAK]
 
 
 def _arms_and_legs(limbs, known):

@@ -217,12 +217,12 @@ def write_rows(path, rows, columns=()):
 
 
 def log_rows(path, rows):
-    """Write a log that is written anew after every epoch; where it can't be, say so: no training is lost for that."""
+    """Write a log anew, as after every epoch; where it can't be, say so: no training is lost for that."""
     try:
         write_rows(path, rows)
     except Failure as error:
         with tqdm.external_write_mode():
-            print(f"note: {error}; the training goes on, and its next epoch writes all of it", flush=True)
+            print(f"note: {error}; what it would tell is kept with the training, which goes on", flush=True)
 
 
 def print_row(row):

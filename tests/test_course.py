@@ -57,11 +57,14 @@ def test_an_epoch_is_not_lost_where_its_log_can_not_be_written(tmp_path, capsys)
     (tmp_path / "log.csv").mkdir()  # as a table that another program holds open
     it = course(tmp_path)
     it.record({"epoch": 1, "pdj": 10.0, "seconds": 1.0}, begin(it), tmp_path / "log.csv")
-    assert "note: " in (text := capsys.readouterr().out) and "the training goes on" in text
+    assert "note: " in (text := capsys.readouterr().out) and "kept with the training, which goes on" in text
     assert len(load_checkpoint(tmp_path / "stage1_last.pt", "")["history"]) == 1
     (tmp_path / "log.csv").rmdir()
     it.record({"epoch": 2, "pdj": 20.0, "seconds": 1.0}, it.network, tmp_path / "log.csv")
     assert (tmp_path / "log.csv").read_text().splitlines() == ["epoch,pdj,seconds", "1,10.0,1.0", "2,20.0,1.0"]
+    (tmp_path / "log.csv").unlink()  # as if that had been open after the last epoch alone
+    it.finish()
+    assert len((tmp_path / "log.csv").read_text().splitlines()) == 3
 
 
 def test_without_early_nothing_has_the_final_name_before_the_end(tmp_path):

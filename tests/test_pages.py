@@ -8,6 +8,13 @@ from deeppose.reports import PROJECT
 
 METRICS = (("pck@0.2", "mean"), ("pck@0.2", "mean12"), ("pckh@0.5", "mean"), ("pcp_strict@0.5", "mean10"),
            ("pcp_strict@0.5", "mean8"))
+# the README's rows, what comes before a comma or colon that explains it -> file of results/ and whose scores of it
+ROWS = {"mean pose of the training persons": ("lsp_lite_released", "mean pose"),
+        "`--preset small`, stage 1": ("lsp_cpu", "stage 1"),
+        "`--preset small`, stages 1 to 3": ("lsp_cpu", "stage 3"),
+        "heatmaps by a ResNet-18 from random initialisation": ("lsp_scratch", "stage 1"),
+        "the shipped stage 1": ("lsp_lite_released", "stage 1"),
+        "the shipped stages 1 and 2": ("lsp_pose_refiner_released", "stage 2")}
 NO_FILE = ("DeepPose (2014)", "Convolutional Pose Machines")  # published by others, or scored without a file being kept
 
 
@@ -58,6 +65,14 @@ def test_every_row_of_scores_is_of_a_published_file(page):
         assert tuple(cells) in known["±" in cells[0]], title
         checked += 1
     assert checked > len(rows) / 2
+
+
+def test_the_readmes_rows_are_those_of_their_files():
+    rows = {title: tuple(cells) for title, *cells in table("README.md", "| | PCK@0.2 | 12 joints | PCKh@0.5 |")}
+    for title, (name, place) in ROWS.items():
+        scores = json.loads((PROJECT / f"results/{name}.json").read_text(encoding="utf-8"))[place]
+        own, = (cells for row, cells in rows.items() if re.split(rf"(?<={re.escape(title)})[:,]", row)[0] == title)
+        assert own == cells_of(scores, True), title
 
 
 def test_minutes_and_their_scores_are_the_published_ones():

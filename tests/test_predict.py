@@ -653,7 +653,7 @@ def test_joints_of_less_confidence_than_asked_are_drawn_faded(photos, tmp_path):
         drawn[limit] = np.asarray(Image.open(tmp_path / limit / "p1.png")).astype(float)
     person = told(tmp_path / "0.5")[0]["images"][0]["persons"][0]
     joints, sure = np.array(person["joints"]), np.array(person["confidence"])
-    middle = sorted(sure)[7]
+    middle = sum(sorted(sure)[6:8]) / 2
     run(photos[0] / "p1.png", "--out", tmp_path / "some", "--faded-below", middle)
     some = np.asarray(Image.open(tmp_path / "some" / "p1.png")).astype(float)
     scale = np.array(some.shape[1::-1]) / Image.open(photos[0] / "p1.png").size
@@ -678,11 +678,16 @@ def test_names_keep_out_of_each_others_way(monkeypatch):
 
     joints = np.full((14, 2), np.nan)
     joints[:9] = np.linspace((60, 150), (340, 150), 9)  # an outstretched row, nearer than the names are long
-    for poses in ([joints], [joints, np.full((14, 2), np.nan), joints + (0, 120)]):
+    for poses in ([joints], [joints, np.full((14, 2), np.nan), joints + (0, 90)]):
         own = written(poses)
         assert len(own) == 9 * np.isfinite(poses).any((1, 2)).sum()
+        assert own[:, 1].min() >= 0 and own[:, 3].max() <= 300
         assert overlap(own, own).tolist() == np.prod(own[:, 2:] - own[:, :2], axis=1).tolist()  # only on themselves
     assert not len(written([np.full((14, 2), 1e9)]))
+    for y in (2, 298):  # at the top or bottom as well, if cut rather than gone
+        joints[:4] = [(200, y), (210, y), (205, y), (203, y)]
+        own = written([joints])
+        assert (own[:, 1] < 300).all() and (own[:, 3] > 0).all() and ((own[:, 1] >= 0) & (own[:, 3] <= 300)).sum() >= 8
     for x in (1, 398):  # near an edge it stays whole
         box, = written([np.where(np.arange(14)[:, None] == 0, (x, 150.0), np.nan)])
         assert 0 <= box[0] < box[2] <= 400 and box[1] < 150 < box[3]
