@@ -267,7 +267,7 @@ def rescaled(made, least, most):
 
 @pytest.mark.parametrize("flags, message", [
     (["--crop-size", 4], "--crop-size is 4, expected 16 ... 4096"),
-    (["--context", 0.5], "--context is 0.5, expected 1 ... 10"),
+    (["--context", 0.5], "--context is 0.5, expected 1.0 ... 10"),
     (["--validation-share", 1], "--validation-share is 1.0, expected 0.001 ... 0.9"),
     (["--copy-scale", 1.2, 0.8], "--copy-scale is 1.2 0.8, expected the smaller number first"),
     (["--workers", 62], "--workers is 62, expected 0 ... 61"),
