@@ -24,7 +24,7 @@ from deeppose.metrics import joint_hits, reference_lengths
 from deeppose.persons import load_persons
 from deeppose.reliability import SUREST, auroc, brier, calibration_error, surest_right
 from deeppose.settings import next_command, parse_settings
-from networks.trained_stages import STAGE1, PoseStage, load_stages, pose_lengths
+from networks.trained_stages import STAGE1, PoseStage, load_stages, pose_lengths, warn_of_other_held_out
 
 DATA_DIR = "data"               # prepared arrays
 CHECKPOINT_DIR = "checkpoints"  # weights; the calibration goes into stage1.pt there
@@ -47,9 +47,7 @@ def calibrate(settings, path):
     device, cores = choose_device(settings.device), Cores(settings.threads)
     persons = load_persons(settings.data_dir, "train", device, settings.images)
     stages = load_stages(settings.checkpoint_dir, persons, device)
-    for number in (number for number, stage in enumerate(stages, 1) if stage.other_held_out):
-        print(f"warning: stage {number} was trained on another split of the persons: those held out here may be among "
-              "them and its confidence too good; prepare the same split or train it again")
+    warn_of_other_held_out(stages, "its confidence too good")
     alike, sources = of_the_test_persons_kind(persons)
 
     cores.look(0.5)

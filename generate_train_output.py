@@ -20,7 +20,7 @@ from deeppose.error_model import DRAWS, ErrorSampler, fit_error_model
 from deeppose.inference import diameters
 from deeppose.persons import load_persons
 from deeppose.settings import next_command, parse_settings
-from networks.trained_stages import flip_test_of, load_stages, run_with_confidence
+from networks.trained_stages import flip_test_of, load_stages, run_with_confidence, warn_of_other_held_out
 
 DATA_DIR = "data"               # prepared arrays; the output goes there too
 CHECKPOINT_DIR = "checkpoints"  # weights
@@ -54,11 +54,7 @@ def generate(settings):
     if settings.flip_test and not flip_test:
         raise UserError("stage 2 was trained without the flip test; it is set at --stage 1")
 
-    others = [number for number, stage in enumerate(stages, 1) if stage.other_held_out]
-    for number in others:
-        print(f"warning: stage {number} was trained on another split of the persons: those held out here may be among "
-              "them and their errors too small; prepare the same split or train it again")
-
+    split_differs = warn_of_other_held_out(stages, "their errors too small")
     stages = [stage.folded() for stage in stages]
     cores.look(0.5)
     watch = Stopwatch()
@@ -73,7 +69,7 @@ def generate(settings):
     spans = spans.clip(min=smallest)
     model = fit_error_model(predicted[persons.held_out], truth[persons.held_out], spans[persons.held_out],
                             skeleton.joints, smallest_diameter=smallest / persons.box_side, flip_test=flip_test,
-                            fingerprint=stages[-1].fingerprint, labels=persons.labels, split_differs=bool(others),
+                            fingerprint=stages[-1].fingerprint, labels=persons.labels, split_differs=split_differs,
                             poses=arrays.digest(predicted), deltas="")
     generator = torch.Generator().manual_seed(settings.seed)
     joints = torch.arange(len(skeleton.joints)).repeat_interleave(DRAWS)

@@ -265,12 +265,13 @@ def course_of(persons, rows, settings):
                         f"choose another, or prepare other persons: {persons.prepare}")
 
     parts = persons.parts_fingerprint(part_of(settings.without)[1]) if settings.without else ""
+    box_extents = persons.box_extents
 
     def content(weights, course):
         return {"kind": settings.network, "network": course.network.arguments, "weights": weights,
                 "input_size": settings.input_size, "dataset": persons.dataset["dataset"],
                 "skeleton": persons.skeleton.plain(), "pixels": persons.pixels.plain(),
-                "crop_size": persons.crop_size, "context": persons.context, "box_extents": persons.box_extents,
+                "crop_size": persons.crop_size, "context": persons.context, "box_extents": box_extents,
                 "global_contrast": settings.global_contrast, "split": persons.split, "test_set": persons.test_set,
                 "seen": course.seen, "without": settings.without, "parts": parts, "best_epoch": course.best_epoch,
                 "history": course.history,

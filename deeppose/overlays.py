@@ -133,14 +133,8 @@ def write_names(picture, poses, skeleton):
             (x, y), name = joints[joint].tolist(), skeleton.joints[joint]
             if not (0 <= x < picture.width and 0 <= y < picture.height):
                 continue
-            length, line = font.getlength(name), sum(font.getmetrics()) + stroke
-            ways = [("rm", x - 2 * width, x - 2 * width - length), ("lm", x + 2 * width, x + 2 * width)]
-            if skeleton.side([name]) != "right":  # whose place is on the left, as seen from the front
-                ways.reverse()
-            ways.append(("mm", x, x - length / 2))
-            inside = [way[:2] for way in ways if 0 < way[2] < picture.width - length] or [ways[-1][:2]]
-            places = [((at, y + step * line), anchor) for step in STEPS for anchor, at in inside
-                      if step or anchor != "mm" or len(inside) == 1]
+            places = _places(x, y, 2 * width, font.getlength(name), sum(font.getmetrics()) + stroke, picture.width,
+                             skeleton.side([name]) == "right")
             boxes = np.array([draw.textbbox(at, name, font, anchor, stroke_width=stroke) for at, anchor in places])
             beyond = (boxes[:, 1] < 0) | (boxes[:, 3] > picture.height)
             best = int((overlap(boxes, taken) + 1e9 * beyond).argmin())  # the first of the least: the nearest
@@ -148,6 +142,22 @@ def write_names(picture, poses, skeleton):
             if places[best][0][1] != y:  # a line leads to a name that had to move
                 draw.line([(x, y), tuple(np.clip((x, y), low, high).tolist())], INK)
             draw.text(places[best][0], name, INK, font, places[best][1], stroke_width=stroke, stroke_fill=OUTLINE)
+
+
+def _places(x, y, away, length, line, width, left):
+    """Where a joint's name may stand, the best first: ((x, y), anchor) beside it, then so many lines up or down.
+
+    x, y          the joint, picture pixels
+    away          from the joint to the name beside it
+    length, line  the name's width and height
+    width         of the picture, which the name shall not leave
+    left          whether its place is on the left, as of the person's right seen from the front
+    """
+    ways = [("rm", x - away, x - away - length), ("lm", x + away, x + away)]  # and where the name begins
+    ways = [*(ways if left else ways[::-1]), ("mm", x, x - length / 2)]
+    inside = [way[:2] for way in ways if 0 < way[2] < width - length] or [ways[-1][:2]]
+    return [((at, y + step * line), anchor) for step in STEPS for anchor, at in inside
+            if step or anchor != "mm" or len(inside) == 1]
 
 
 def overlap(boxes, others):

@@ -62,14 +62,15 @@ def parse_settings(script, argv=None, positional=None):
         parser.add_argument(name, nargs=count, metavar=name.upper(), help=note.replace("%", "%%"))
     annotations = sys.modules[script["__name__"]].__annotations__
     constants = _constants(script["__file__"])
-    kinds = {name: _kind(script[name], annotations.get(name), note) for name, (_, note) in constants.items()}
+    own = {name: _typed(script[name], note) for name, (_, note) in constants.items()}
+    kinds = {name: _kind(own[name], annotations.get(name), note) for name, (_, note) in constants.items()}
     name = preset.parse_known_args(argv)[0].preset
     try:
-        chosen = _chosen(read_preset(name), Path(script["__file__"]).stem, script, kinds) if name else {}
+        chosen = _chosen(read_preset(name), Path(script["__file__"]).stem, own, kinds) if name else {}
     except ValueError as error:
         parser.error(str(error))
     for name, (_, note) in constants.items():
-        default = _typed(chosen.get(name, script[name]), note)
+        default = chosen.get(name, own[name])
         shown = " ".join(map(str, default)) or "empty" if isinstance(default, tuple) else default
         shown = "none" if default is None else shown
         parser.add_argument("--" + name.lower().replace("_", "-"), default=default,
@@ -134,15 +135,16 @@ def leaves_open(name, section, key):
     return not name or key not in read_preset(name).get(section, {})
 
 
-def _chosen(preset, section, script, kinds):
-    """The values of a preset's section for a script, by the constants' names. Raises ValueError, in words."""
+def _chosen(preset, section, own, kinds):
+    """The values of a preset's section for a script whose own are `own`, by the constants' names. Raises ValueError, in
+    words."""
     values = {}
     for key, value in preset.get(section, {}).items():
         name = key.upper()
         where = f"preset's [{section}] {key}"
         if name not in kinds or key != key.lower():
             raise ValueError(f"{where}: no such setting{_nearest(name, kinds).lower()}")
-        default, read = script[name], kinds[name].get("type", bool)
+        default, read = own[name], kinds[name].get("type", bool)
         given = value if isinstance(value, list) else [value]
         wanted = bool if read is bool else getattr(read, "kind", read)
         optional = hasattr(read, "kind")
@@ -240,7 +242,6 @@ def _kind(default, annotation, note):
         return {"action": argparse.BooleanOptionalAction}
     choices = _choices(note)
     keywords = {"choices": choices} if choices else {}
-    default = _typed(default, note)
     if isinstance(default, tuple):
         element, *rest = typing.get_args(annotation) or (type(default[0]),)
         return keywords | {"type": element, "nargs": "*" if rest == [...] else len(default),

@@ -321,6 +321,19 @@ def load_stages(checkpoint_dir, persons, device, last=None):
     return stages
 
 
+def warn_of_other_held_out(stages, harm):
+    """Print a warning of each stage that may have been trained on persons who are held out here.
+
+    harm     what that does to them, in words
+    Returns  whether there is such a stage
+    """
+    others = [number for number, stage in enumerate(stages, 1) if stage.other_held_out]
+    for number in others:
+        print(f"warning: stage {number} was trained on another split of the persons: those held out here may be among "
+              f"them and {harm}; prepare the same split or train it again")
+    return bool(others)
+
+
 def run_with_confidence(stages, persons, rows, flip_test=False, batch_size=64):
     """Poses after each stage, [(M, J, 2), ...] crop pixels on the rows' device; the confidence of each, [(M, J), ...].
 
